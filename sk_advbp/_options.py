@@ -1,0 +1,150 @@
+"""The options of ``python -m sk_advbp``, checked before anything is trained."""
+
+import argparse
+import math
+from importlib.util import find_spec
+from pathlib import Path
+from textwrap import shorten
+
+import torch
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors take one line; ``--help`` has the usage."""
+
+    def error(self, message):
+        """Say what is wrong on stderr and exit with status 2."""
+        message = " ".join(message.split())
+        self.exit(2, f"{self.prog}: error: {message} (--help explains the options)\n")
+
+
+def _radius(text):
+    """Read an epsilon at which adversarial examples can be made."""
+    try:
+        epsilon = float(text)
+    except ValueError:
+        epsilon = math.nan
+    if epsilon == 0:
+        raise argparse.ArgumentTypeError(
+            "must be > 0; epsilon 0 is plain back-propagation, which is always in the table"
+        )
+    if not 0 < epsilon < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a finite number > 0, got {text!r}")
+    return epsilon
+
+
+def _count(text):
+    """Read a whole number from 1 on."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text!r}")
+    return number
+
+
+def _layer_sizes(text):
+    """Read the sizes of the hidden layers, divided by commas."""
+    return tuple(_count(size) for size in text.split(","))
+
+
+def _device(text):
+    """Read the name of a device on which torch can make a tensor."""
+    if text != "auto":
+        try:
+            torch.empty(0, device=text)
+        except (AssertionError, RuntimeError) as error:  # the former where torch lacks CUDA
+            reason = shorten(str(error), 80)
+            raise argparse.ArgumentTypeError(
+                f"{text!r} cannot be used ({reason}); accepted are auto, cpu, cuda, cuda:1, ..."
+            ) from None
+    return text
+
+
+def _picture_file(text):
+    """Read the path of a picture that can be written."""
+    if find_spec("matplotlib") is None:
+        raise argparse.ArgumentTypeError(
+            "needs matplotlib, which comes with the extra 'plot': "
+            'python -m pip install -c constraints.txt -e ".[plot]"'
+        )
+    from matplotlib.backend_bases import FigureCanvasBase  # slow to import
+
+    path = Path(text)
+    formats = sorted(FigureCanvasBase.get_supported_filetypes())
+    if path.suffix[1:].lower() not in formats:
+        raise argparse.ArgumentTypeError(f"{text!r} must end with one of: {', '.join(formats)}")
+    existed = path.exists()
+    try:
+        # Only opening tells: permission bits say nothing about a read-only disk.
+        path.open("ab").close()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be written ({error.strerror})") from None
+    if not existed:
+        path.unlink()
+    return path
+
+
+OPTIONS = {
+    "--data": {
+        "metavar": "NAME|FILE.npz",
+        "default": "digits",
+        "help": "digits (default; comes with scikit-learn), mnist (downloaded from OpenML), or a "
+        "NumPy file with the arrays X_train, y_train, X_test and y_test, or X and y; uint8 "
+        "images are flattened and scaled to [0, 1]",
+    },
+    "--epsilon": {
+        "type": _radius,
+        "metavar": "EPS",
+        "default": 0.08,
+        "help": "size of the perturbation, in training and in both attacks, in the units of the "
+        "data (default: %(default)s)",
+    },
+    "--activation": {
+        "choices": ["logistic", "tanh", "relu", "identity"],
+        "default": "relu",
+        "help": "activation of the hidden layers (default: %(default)s)",
+    },
+    "--hidden": {
+        "type": _layer_sizes,
+        "metavar": "N[,N...]",
+        "help": "sizes of the hidden layers, as 100 or 400,400 (default: AdvBPClassifier's)",
+    },
+    "--epochs": {
+        "type": _count,
+        "metavar": "N",
+        "help": "passes over the training data (default: AdvBPClassifier's)",
+    },
+    "--seeds": {
+        "type": _count,
+        "metavar": "N",
+        "default": 3,
+        "help": "train with the random states 0 to N-1 (default: %(default)s)",
+    },
+    "--device": {
+        "type": _device,
+        "default": "auto",
+        "help": "auto (CUDA when available, else the processor), cpu, cuda, cuda:1, ... "
+        "(default: %(default)s)",
+    },
+    "--picture": {
+        "type": _picture_file,
+        "metavar": "FILE.png",
+        "help": "also draw clean and adversarial test images, side by side, with what the nets "
+        "of the first seed take them for; needs the extra 'plot'",
+    },
+}
+
+
+def command_line():
+    """Return the parser of the options."""
+    parser = Parser(
+        prog="python -m sk_advbp",
+        description="Train plain and adversarial back-propagation on the same data and seeds, "
+        "and compare their accuracy on clean and on adversarial test data.",
+        allow_abbrev=False,
+    )
+    for name, option in OPTIONS.items():
+        parser.add_argument(name, **option)
+    return parser

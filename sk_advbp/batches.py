@@ -1,0 +1,144 @@
+"""Arrays as a dataset that lies on the device, and mini-batches cut from it."""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import sparse
+from skorch.dataset import Dataset
+from torch.utils.data import Subset
+
+__all__ = ["ArrayDataset", "Batches", "WeightedInput", "as_tensor"]
+
+
+class WeightedInput(NamedTuple):
+    """The X side of a batch that has sample weights.
+
+    The weights ride on the side of X, since skorch's splits and scoring callbacks take
+    the y side for labels.
+    """
+
+    x: torch.Tensor
+    weight: torch.Tensor
+
+
+def as_tensor(array, device, dtype=None):
+    """Return `array` as a tensor on `device`; it shares memory with it where it can.
+
+    Parameters
+    ----------
+    array : ndarray
+    device : str or torch.device
+    dtype : torch.dtype or None
+        None keeps that of `array`.
+    """
+    with warnings.catch_warnings():
+        # Read-only arrays come from joblib's memory maps. Nothing here writes to them.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(array).to(device=device, dtype=dtype)
+
+
+class ArrayDataset(Dataset):
+    """Validated arrays, moved to the device once.
+
+    To skorch and its callbacks it is a dataset of (x, y); `X` and `y` are the arrays as
+    an estimator's ``predict`` and ``score`` take them.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, ...) or CSR matrix of shape (n, n_features)
+        Of the dtype of the weights. A CSR matrix stays in memory, and its rows are made
+        dense a batch at a time.
+    target : ndarray of shape (n,) or (n, n_outputs) or None, default=None
+        What the loss takes: encoded labels, for instance. None for prediction.
+    sample_weight : ndarray of shape (n,) or None, default=None
+    y : callable or None, default=None
+        Maps `target` back to the user's y.
+    device : str or torch.device, default="cpu"
+    """
+
+    def __init__(self, X, target=None, sample_weight=None, y=None, device="cpu"):
+        self.X = X
+        self.target = target
+        self.sample_weight = sample_weight
+        self._decode = y
+        self.device = torch.device(device)
+        self._x = X if sparse.issparse(X) else as_tensor(X, device)
+        self._target = None if target is None else as_tensor(target, device)
+        self._weight = None if sample_weight is None else as_tensor(sample_weight, device)
+
+    @property
+    def y(self):
+        """The user's y: labels as they came, decoded."""
+        return self.target if self._decode is None else self._decode(self.target)
+
+    def __len__(self):
+        return self.X.shape[0]
+
+    def __getitem__(self, rows):
+        """Return the sample or samples `rows`, an int, array, slice or index tensor."""
+        if isinstance(rows, (int, np.integer)):
+            x, target = self[np.asarray([rows])]
+            first = WeightedInput(*(t[0] for t in x)) if isinstance(x, WeightedInput) else x[0]
+            return first, target[0]
+        if sparse.issparse(self._x):
+            dense = self._x[rows.numpy() if torch.is_tensor(rows) else rows].toarray()
+            x = torch.from_numpy(dense).to(self.device)
+        else:
+            x = self._x[rows]
+        # skorch's DataLoader cannot collate None.
+        target = x.new_zeros(len(x)) if self._target is None else self._target[rows]
+        return (x if self._weight is None else WeightedInput(x, self._weight[rows])), target
+
+
+def unwrap_subset(dataset):
+    """Return (dataset, rows) of nested ``torch.utils.data.Subset``s; rows None for all."""
+    rows = None
+    while isinstance(dataset, Subset):
+        indices = torch.as_tensor(np.asarray(dataset.indices), dtype=torch.long)
+        rows = indices if rows is None else indices[rows]
+        dataset = dataset.dataset
+    return dataset, rows
+
+
+class Batches:
+    """Cut mini-batches from an `ArrayDataset`: one shuffled index an epoch, no collating.
+
+    It takes the place of ``torch.utils.data.DataLoader``.
+
+    Parameters
+    ----------
+    dataset : ArrayDataset or torch.utils.data.Subset of one
+    batch_size : int, default=128
+    shuffle : bool, default=False
+        Whether each pass over the batches has an order of its own.
+    drop_last : bool, default=False
+        Whether a last batch that is not full is left out.
+    generator : torch.Generator or None, default=None
+        A generator on the CPU, so that the order does not depend on the device.
+    """
+
+    def __init__(self, dataset, batch_size=128, shuffle=False, drop_last=False, generator=None):
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.generator = generator
+        self._arrays, self._rows = unwrap_subset(dataset)
+
+    def __len__(self):
+        n = len(self.dataset)
+        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
+
+    def __iter__(self):
+        n, size = len(self.dataset), self.batch_size
+        order = self._rows
+        if self.shuffle:
+            order = torch.randperm(n, generator=self.generator)
+            order = order if self._rows is None else self._rows[order]
+        if order is not None and not sparse.issparse(self._arrays.X):
+            order = order.to(self._arrays.device)
+        for start in range(0, len(self) * size, size):
+            rows = slice(start, start + size)
+            yield self._arrays[rows if order is None else order[rows]]

@@ -1,0 +1,530 @@
+"""`AdvBPClassifier`: labels, their losses, probabilities."""
+
+import numpy as np
+import torch
+from sklearn.callback import with_callbacks
+from sklearn.model_selection import train_test_split
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+from skorch import NeuralNetClassifier
+from skorch.utils import is_dataset, to_tensor
+from torch import nn
+from torch.nn import functional as F
+
+from sk_advbp.batches import ArrayDataset, Batches, WeightedInput
+from sk_advbp.estimator import MIN_VALIDATION_ROWS, AdversarialEstimator
+
+__all__ = ["AdvBPClassifier"]
+
+
+class LogisticOutputLoss(nn.Module):
+    """Binary cross-entropy of one logistic unit a class, summed over the classes."""
+
+    def __init__(self, reduction="none"):
+        super().__init__()
+        self.reduction = reduction
+
+    def forward(self, logits, target):
+        """Return the loss of each row.
+
+        Parameters
+        ----------
+        logits : torch.Tensor of shape (n, n_classes)
+        target : torch.Tensor of shape (n,)
+            Encoded labels.
+        """
+        one_hot = F.one_hot(target, logits.shape[1]).to(logits.dtype)
+        return F.binary_cross_entropy_with_logits(logits, one_hot, reduction="none").sum(1)
+
+
+CRITERIA = {"softmax": nn.CrossEntropyLoss, "logistic": LogisticOutputLoss}
+
+
+class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
+    """Multilayer perceptron trained by adversarial back-propagation.
+
+    At every step the mini-batch x is first moved to x' = x + ε · sign(∇ₓJ), where the loss J
+    is larger, and ordinary back-propagation then learns from x' alone. It regularises, and
+    makes the net harder to fool by small changes of its input.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int, default=(100,)
+        Number of units of each hidden layer; ``()`` is a linear model. Ignored with `module`.
+    activation : {"relu", "tanh", "logistic", "identity"}, default="relu"
+        Activation of the hidden layers, each with an initialisation that fits it.
+    epsilon : float or array of the shape of one sample, default=0.08
+        Size of the perturbation, in the units of X as given to ``fit``, so scale the features
+        first. Larger values regularise more; too large ones cost accuracy on clean data. 0 is
+        plain back-propagation, without an extra pass. In an array, a zero keeps its feature
+        from moving: one-hot columns, for instance. The default is that of the author's later
+        code for pixels in [0, 1]. Beware: in ``MLPClassifier`` the same name is a constant of
+        Adam.
+    norm : {"linf", "l2"}, default="linf"
+        ``"linf"``: the step is ε · sign(g), the paper's. ``"l2"``: it is ε ⊙ (ε ⊙ g) / ‖ε ⊙ g‖₂
+        for each sample, which for one ε is ε · g / ‖g‖₂.
+    clip : tuple (low, high) or None, default=None
+        Bounds of the perturbation, numbers or arrays of the shape of one sample: x' lies in
+        [min(low, x), max(high, x)], so that a value already outside is never pulled in.
+    clean_weight : float in [0, 1], default=0.0
+        Share of the loss at x in the update: 0 is the paper's rule, 0.5 that of Goodfellow et
+        al. (2015), 1 plain back-propagation.
+    random_start : float in [0, 1], default=0.0
+        r > 0 takes the gradient at x + δ₀, with δ₀ uniform in the ball of rε, and projects the
+        sum of δ₀ and the step back to the ε-ball.
+    perturbation : {"adversarial", "random"}, default="adversarial"
+        ``"random"`` moves x by random signs (or in a random direction) of the same ε: the
+        control that shows whether the adversarial direction matters.
+    dropout : float in [0, 1), default=0.0
+        Rate at which hidden units are dropped, in both passes, with masks of their own.
+    input_dropout : float in [0, 1), default=0.0
+        The same for features. A dropped feature is not perturbed.
+    output : {"softmax", "logistic"}, default="softmax"
+        ``"softmax"`` with cross-entropy, or ``"logistic"``: one logistic unit a class with
+        binary cross-entropy summed over the classes. Probabilities then are
+        softmax(logsigmoid(z)).
+    module : torch.nn.Module class or instance, or None, default=None
+        None is `sk_advbp.mlp.MultilayerPerceptron`. A module of yours takes X alone and
+        returns logits (n, n_classes); X may then have more than two axes. Its parameters are
+        given as ``module__…``.
+    criterion : torch loss class or None, default=None
+        None follows from `output`. Yours takes logits and encoded labels and is built with
+        ``reduction="none"``.
+    optimizer : torch.optim.Optimizer class, default=torch.optim.Adam
+        Its parameters are given as ``optimizer__…``, such as ``optimizer__weight_decay``.
+        Fused where torch has that.
+    lr : float > 0, default=0.002
+        Learning rate.
+    lr_schedule : {"linear", "constant"}, default="linear"
+        ``"linear"``: from `lr` at the first step to zero after the last of `max_epochs`.
+    max_epochs : int, default=100
+        Passes over the training data. Chosen with `lr` and `batch_size` for tables of a few
+        hundred to a few thousand rows; MNIST needs 20 to 50.
+    batch_size : int, default=64
+        Rows of a mini-batch; -1 takes all at once.
+    early_stopping : bool, default=False
+        Hold out a part of the data, stratified where each class allows it, stop when its
+        accuracy does not improve, and keep the best weights. Where fewer than 10 rows would be
+        held out none is, and the training loss is watched. Unlike in ``MLPClassifier`` nothing
+        stops a fit early when this is False.
+    validation_fraction : float in (0, 1), default=0.1
+        Share of the rows that `early_stopping` holds out.
+    n_iter_no_change : int, default=10
+        Epochs without improvement by `tol` after which `early_stopping` stops.
+    tol : float >= 0, default=1e-4
+        What counts as an improvement.
+    class_weight : dict, "balanced" or None, default=None
+        Weight of each class, on top of `sample_weight`. ``"balanced"``: inversely proportional
+        to the weighted counts of the classes in the data of the call.
+    classes : array-like or None, default=None
+        The labels, where y need not have all of them; None finds them in y.
+    train_split : callable or None, default=None
+        skorch's way to a validation set, such as ``skorch.helper.predefined_split(dataset)``
+        or ``skorch.dataset.ValidSplit(5)``. It takes the place of what `early_stopping` holds
+        out.
+    callbacks : list of skorch callbacks, None or "disable", default=None
+        Your own objects, initialised at each fit and readable afterwards.
+    predict_nonlinearity : callable, None or "auto", default="auto"
+        Map from logits to what ``predict_proba`` returns. ``"auto"`` follows from `output`.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the weights of the last call.
+    verbose : int, default=0
+        1 prints a line an epoch.
+    device : str or torch.device, default="auto"
+        ``"auto"`` is CUDA when available, else the CPU.
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        Of weights and computation. ``"auto"``: float64 for input that is not float32, while X
+        has at most 200,000 values, else float32. A module of yours runs in float32 unless
+        ``"float64"`` is given.
+    compile : bool, default=False
+        Whether `module` is compiled by torch; options are given as ``compile__…``.
+    use_caching : bool or "auto", default="auto"
+        skorch's, for its scoring callbacks.
+    torch_load_kwargs : dict or None, default=None
+        skorch's, for ``load_params``.
+    iterator_train : iterator class, default=sk_advbp.batches.Batches
+        The default cuts shuffled batches from tensors that lie on the device. Another one,
+        such as ``torch.utils.data.DataLoader``, works as in skorch, which does not shuffle
+        unless ``iterator_train__shuffle=True``.
+    iterator_valid : iterator class, default=sk_advbp.batches.Batches
+        The same for prediction and validation.
+    dataset : Dataset class, default=sk_advbp.batches.ArrayDataset
+        skorch's, for data that do not come as arrays.
+    random_state : int, RandomState instance or None, default=None
+        Seed of initialisation, shuffling, dropout and random perturbations. An int gives the
+        same weights, bit by bit, on the same machine with the same number of torch threads;
+        another thread count or processor may round differently. The global random states of
+        NumPy and torch are neither read nor changed. None differs from run to run.
+    **kwargs : dict
+        Parameters of the components: ``module__…``, ``criterion__…``, ``optimizer__…``,
+        ``iterator_train__…``, ``iterator_valid__…``, ``callbacks__…``, ``compile__…``.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels, in the order of the columns of ``predict_proba``.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X has names that are all strings.
+    sample_shape_ : tuple of int
+        Shape of one sample.
+    module_ : torch.nn.Module
+        The trained net. Its parameters are weight (out, in) and bias (out,) layer by layer.
+    optimizer_, criterion_, callbacks_ : object
+        As in skorch.
+    history : skorch.history.History
+        What was recorded in each epoch.
+    n_iter_ : int
+        Number of epochs that were run.
+    loss_curve_ : list of float
+        Mean of the minimised loss in each epoch.
+    validation_scores_ : list of float or None
+        Accuracy on the held-out data after each epoch, weighted as the loss is.
+    device_ : str
+        The device that `device` stood for.
+    dtype_ : str
+        The dtype that `dtype` stood for.
+
+    See Also
+    --------
+    sklearn.neural_network.MLPClassifier : Plain back-propagation.
+    skorch.NeuralNetClassifier : The base class.
+
+    Notes
+    -----
+    With parameters θ, loss J and a mini-batch (x, y)::
+
+        g  = ∇ₓ J(θ, x, y)          first pass, no gradient of θ
+        x' = x + ε · sign(g)        g is held constant
+        θ  ← step along ∇_θ J(θ, x', y)
+
+    To first order J(θ, x') ≈ J + ε‖g‖₁: a penalty on the gradient of the loss with respect to
+    the input.
+
+    The loss is Σwℓ/Σw over each mini-batch. Rows of weight zero are left out altogether. Two
+    fits, with integer weights and with repeated rows, agree to 1e-7 when one mini-batch holds
+    all rows, in float64 and without options that draw random numbers for each row (`dropout`,
+    `input_dropout`, `random_start`, ``perturbation="random"``).
+
+    For a custom module with BatchNorm only the pass that updates the weights, over x', updates
+    the running statistics.
+
+    Differs from the paper: everything but the rule above (`norm`, `clip`, `clean_weight`,
+    `random_start`, the optimizer and its settings, the initialisation) is our choice.
+
+    References
+    ----------
+    Arild Nøkland, "Improving Back-Propagation by Adding an Adversarial Gradient",
+    arXiv:1510.04189.
+
+    Ian Goodfellow, Jonathon Shlens and Christian Szegedy, "Explaining and Harnessing
+    Adversarial Examples", ICLR 2015, arXiv:1412.6572.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sk_advbp import AdvBPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = make_pipeline(StandardScaler(), AdvBPClassifier(epsilon=0.1, random_state=0))
+    >>> net.fit(X, y).score(X, y) > 0.95
+    True
+    """
+
+    _parameter_constraints = {
+        **AdversarialEstimator._parameter_constraints,
+        "output": [StrOptions(set(CRITERIA))],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "classes": ["array-like", None],
+    }
+
+    valid_score = "valid_acc"
+    _multi_output = False
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        epsilon=0.08,
+        norm="linf",
+        clip=None,
+        clean_weight=0.0,
+        random_start=0.0,
+        perturbation="adversarial",
+        dropout=0.0,
+        input_dropout=0.0,
+        output="softmax",
+        module=None,
+        criterion=None,
+        optimizer=torch.optim.Adam,
+        lr=0.002,
+        lr_schedule="linear",
+        max_epochs=100,
+        batch_size=64,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        tol=1e-4,
+        class_weight=None,
+        classes=None,
+        train_split=None,
+        callbacks=None,
+        predict_nonlinearity="auto",
+        warm_start=False,
+        verbose=0,
+        device="auto",
+        dtype="auto",
+        compile=False,
+        use_caching="auto",
+        torch_load_kwargs=None,
+        iterator_train=Batches,
+        iterator_valid=Batches,
+        dataset=ArrayDataset,
+        random_state=None,
+        **kwargs,
+    ):
+        self._store(locals())
+
+    @with_callbacks
+    def fit(self, X, y=None, sample_weight=None):
+        """Train on X and y, from scratch unless ``warm_start=True``.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features), or torch Dataset
+            With `module`, arrays may have more axes.
+        y : array-like of shape (n_samples,)
+            Labels, numbers or strings. None only with a Dataset, which has its own.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights >= 0. A row of weight 0 is left out.
+
+        Returns
+        -------
+        self : AdvBPClassifier
+
+        Raises
+        ------
+        ValueError
+            For a parameter or an array that cannot be used, before any training; and when the
+            loss becomes non-finite. A fitted estimator stays as it was.
+        TypeError
+            For the name of a parameter that does not exist.
+        """
+        fresh = not (self.warm_start and self.__sklearn_is_fitted__())
+        return self._fit(X, y, sample_weight, fresh=fresh)
+
+    @with_callbacks
+    def partial_fit(self, X, y=None, classes=None, sample_weight=None):
+        """Train one epoch at the constant rate `lr`, from the present weights.
+
+        skorch's trains `max_epochs`; this one is scikit-learn's. It never holds data out, and
+        n calls give the weights of a ``fit`` of n epochs with ``lr_schedule="constant"``.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for ``fit``.
+        classes : array-like of shape (n_classes,) or None, default=None
+            All the labels that will come. Needed at the first call, unless the parameter
+            `classes` has them.
+
+        Returns
+        -------
+        self : AdvBPClassifier
+
+        Raises
+        ------
+        ValueError
+            As for ``fit``; and for labels that were not announced.
+        """
+        fresh = not self.__sklearn_is_fitted__()
+        return self._fit(X, y, sample_weight, fresh=fresh, incremental=True, classes=classes)
+
+    # ---- targets ---------------------------------------------------------------------
+
+    def check_data(self, X, y=None):
+        """Do nothing: skorch would take the encoded labels for the classes."""
+
+    def _check_target(self, y):
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        return y
+
+    def _announce(self, fresh, incremental, classes=None):
+        """Settle the labels that the caller announces, before any y is seen."""
+        if classes is None:
+            classes = self.classes
+        if incremental and fresh and classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        if classes is None:
+            return
+        classes = np.unique(classes)
+        if fresh:
+            self.classes_inferred_ = classes
+        elif not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"classes={classes.tolist()} is not the same as on the last call, "
+                f"was: {self.classes_.tolist()}."
+            )
+
+    def _encode(self, y, reset):
+        """Return the labels as indices into `classes_`, which `reset` finds if nobody announced."""
+        if reset and not hasattr(self, "classes_"):
+            self.classes_inferred_ = np.unique(y)
+        classes = self.classes_
+        target = np.searchsorted(classes, y).clip(max=len(classes) - 1)
+        unknown = classes[target] != y
+        if unknown.any():
+            raise ValueError(
+                f"y contains labels that are not among the classes {classes.tolist()}: "
+                f"{np.unique(y[unknown]).tolist()}."
+            )
+        return target
+
+    def _decode(self, target):
+        return self.classes_[target]
+
+    @property
+    def classes_(self):
+        """The class labels, in the order of the columns of ``predict_proba``."""
+        try:
+            return vars(self)["classes_inferred_"]
+        except KeyError:
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute 'classes_'"
+            ) from None
+
+    def _class_weights(self, target, sample_weight):
+        """Return the weight that each row has by its class; None without `class_weight`."""
+        if self.class_weight is None:
+            return None
+        present = np.unique(target)
+        per_class = np.ones(len(self.classes_))
+        per_class[present] = compute_class_weight(
+            self.class_weight,
+            classes=self.classes_[present],
+            y=self._decode(target),
+            sample_weight=sample_weight,
+        )
+        if not (np.isfinite(per_class).all() and (per_class >= 0).all()):
+            raise ValueError(
+                f"class_weight must have finite values >= 0. Got {self.class_weight!r}."
+            )
+        return per_class[target]
+
+    def _n_outputs(self):
+        # One class alone is trained as one of two, so that there is a loss.
+        return max(2, len(self.classes_))
+
+    def _default_criterion(self):
+        return CRITERIA[self.output]
+
+    def _held_out(self, n, target):
+        """Return the rows to train and to validate on, stratified where that is possible."""
+        n_valid = int(np.ceil(self.validation_fraction * n))
+        if min(n_valid, n - n_valid) < MIN_VALIDATION_ROWS:
+            return np.arange(n), np.arange(0)
+        counts = np.bincount(target)
+        counts = counts[counts > 0]
+        stratify = counts.min() >= 2 and len(counts) <= min(n_valid, n - n_valid)
+        seed = int(torch.randint(2**31, (), generator=self.generator_))
+        return train_test_split(
+            np.arange(n),
+            test_size=n_valid,
+            random_state=seed,
+            stratify=target if stratify else None,
+        )
+
+    def batch_score(self, y_pred, y_true, X):
+        """Return the accuracy on a batch, weighted as the loss is."""
+        correct = (y_pred.argmax(1) == to_tensor(y_true, y_pred.device)).to(y_pred.dtype)
+        if not isinstance(X, WeightedInput):
+            return correct.mean()
+        return (correct * X.weight).sum() / X.weight.sum()
+
+    # ---- predictions -----------------------------------------------------------------
+
+    def _get_predict_nonlinearity(self):
+        """Return the map from logits to probabilities."""
+        if callable(self.predict_nonlinearity):
+            return self.predict_nonlinearity
+        if self.predict_nonlinearity is None:
+            return lambda logits: logits
+        return lambda logits: self._log_probabilities(logits).exp()
+
+    def _log_probabilities(self, logits):
+        if self.output == "logistic" and self.criterion is None:
+            logits = F.logsigmoid(logits)
+        return F.log_softmax(logits, dim=1)
+
+    def predict(self, X):
+        """Predict the class of each sample.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features), or torch Dataset
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Labels. For a Dataset while a fit is running, as skorch's scoring callbacks need
+            them, indices into `classes_`.
+        """
+        codes = self._logits(X).argmax(1).numpy()
+        if self._training and is_dataset(X):
+            # skorch's scoring callbacks compare with the encoded labels of the batches.
+            return codes
+        return self.classes_[codes.clip(max=len(self.classes_) - 1)]
+
+    def predict_proba(self, X):
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features), or torch Dataset
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes), of dtype `dtype_`
+        """
+        proba = self._get_predict_nonlinearity()(self._logits(X)).numpy()
+        return np.ones((len(proba), 1), proba.dtype) if len(self.classes_) == 1 else proba
+
+    def predict_log_proba(self, X):
+        """Predict the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features), or torch Dataset
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n_samples, n_classes), of dtype `dtype_`
+            Finite where the probability itself rounds to zero.
+        """
+        if self.predict_nonlinearity != "auto":
+            return np.log(self.predict_proba(X))
+        proba = self._log_probabilities(self._logits(X)).numpy()
+        return np.zeros((len(proba), 1), proba.dtype) if len(self.classes_) == 1 else proba
+
+    def _attacked_target(self, X, y):
+        """Return the encoded labels that an attack moves X away from."""
+        if y is None:
+            return self._logits(X).argmax(1).numpy()
+        return self._encode(self._check_target(y), reset=False)
+
+    def _row_losses(self, target):
+        """Return the map from x to (loss, misclassified), each of shape (n,)."""
+        target = to_tensor(target, self.device_)
+
+        def row_losses(x):
+            logits = self.module_(x)
+            losses = self.criterion_(logits, target)
+            return losses, logits.argmax(1) != target
+
+        return row_losses

@@ -1,0 +1,395 @@
+"""What scikit-learn asks of every estimator: parameters, validation, seeds, dtype, tags.
+
+Written once for classifier and regressor, and the one file that touches scikit-learn's
+private helpers.
+"""
+
+import difflib
+import inspect
+import math
+from contextlib import contextmanager
+from copy import deepcopy
+from functools import partial
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
+from sklearn.utils._param_validation import validate_parameter_constraints
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from skorch.utils import data_from_dataset, get_map_location, is_dataset
+from torch.utils.data import DataLoader, Subset
+
+from sk_advbp.adversary import AdversaryMixin
+from sk_advbp.batches import ArrayDataset, as_tensor
+from sk_advbp.net import AdversarialNet
+from sk_advbp.parameters import (
+    CONSTRAINTS,
+    PREFIXES,
+    check_clip,
+    check_device,
+    check_epsilon,
+    check_hidden_layer_sizes,
+    check_seed,
+)
+from sk_advbp.perturbation import displace
+
+__all__ = ["AdversarialEstimator"]
+
+# dtype="auto" keeps float64 input in float64 while X has no more values than this. There a
+# fit in float64 takes at most a quarter longer than one in float32 (benchmarks/dtype.py).
+FLOAT64_VALUES = 200_000
+
+# Bytes of the widest activation when predicting: large products without large memory.
+PREDICTION_BYTES = 2**25
+
+# Fewer held-out rows than this say nothing about when to stop.
+MIN_VALIDATION_ROWS = 10
+
+FITTED_BOOKKEEPING = ("_modules", "_criteria", "_optimizers")
+CALLBACK_CONTEXT = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
+
+
+class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet):
+    """The scikit-learn side of the net: see `AdvBPClassifier` for the parameters.
+
+    A subclass says what its targets are: `_check_target`, `_encode`, `_decode`,
+    `_class_weights`, `_n_outputs` and `_default_criterion`.
+    """
+
+    _parameter_constraints = CONSTRAINTS
+
+    # ---- parameters ------------------------------------------------------------------
+
+    def _store(self, arguments):
+        """Keep the arguments of ``__init__``, as they are, as attributes."""
+        arguments = {k: v for k, v in arguments.items() if k not in ("self", "__class__")}
+        # Not by setattr: skorch's would take a module among the parameters for its own.
+        vars(self).update(arguments.pop("kwargs"), **arguments)
+
+    def _get_param_names(self):
+        signature = inspect.signature(type(self).__init__).parameters.values()
+        names = {p.name for p in signature if p.kind != p.VAR_KEYWORD} - {"self"}
+        extra = {k for k in vars(self) if not (k.startswith("_") or k.endswith("_"))}
+        return sorted(names | extra)
+
+    def _check_names(self):
+        """Raise TypeError for a parameter that nothing would take."""
+        known = inspect.signature(type(self).__init__).parameters
+        for name in self._get_param_names():
+            prefix, dunder, rest = name.partition("__")
+            if name in known or (prefix in PREFIXES and dunder and rest):
+                continue
+            close = difflib.get_close_matches(name, [*known, *(f"{p}__" for p in PREFIXES)], 1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise TypeError(f"{type(self).__name__} got an unexpected parameter {name!r}.{hint}")
+
+    def set_params(self, **params):
+        """Set parameters: they count from the next call of ``fit`` or ``partial_fit``.
+
+        While a fit is running, a callback's change of ``lr`` or ``optimizer__…`` takes
+        effect at once, as in skorch.
+
+        Returns
+        -------
+        self : object
+        """
+        known = self._get_param_names()
+        for name in params:
+            if name not in known and name.split("__")[0] not in PREFIXES:
+                raise ValueError(
+                    f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: "
+                    f"{known!r}."
+                )
+        vars(self).update(params)
+        if self._training:
+            self._apply_virtual_params(params)
+        return self
+
+    def _check_parameters(self):
+        """Raise InvalidParameterError, or TypeError for an unknown name, before any training."""
+        self.check_training_readiness()
+        self._check_names()
+        parameters = self.get_params(deep=False)
+        validate_parameter_constraints(self._parameter_constraints, parameters, type(self).__name__)
+        check_hidden_layer_sizes(self.hidden_layer_sizes)
+
+    def _validate_params(self):
+        """Do nothing: skorch's checks are part of `_check_parameters`."""
+
+    def _perceptron_parameters(self):
+        return {
+            "in_features": getattr(self, "n_features_in_", None),
+            "out_features": self._n_outputs(),
+            "hidden_layer_sizes": check_hidden_layer_sizes(self.hidden_layer_sizes),
+            "activation": self.activation,
+            "dropout": self.dropout,
+            "input_dropout": self.input_dropout,
+        }
+
+    # ---- data ------------------------------------------------------------------------
+
+    def _validated(self, X, y="no_validation", *, reset):
+        """Return X, or (X, y), as scikit-learn validates them; sets `n_features_in_`."""
+        X, y = (a.numpy(force=True) if torch.is_tensor(a) else a for a in (X, y))
+        data = validate_data(
+            self,
+            X,
+            y,
+            reset=reset,
+            accept_sparse="csr",
+            dtype="numeric",
+            order="C",
+            allow_nd=not self._has_own_module,
+            **({} if isinstance(y, str) else {"multi_output": self._multi_output}),
+        )
+        array = data[0] if isinstance(data, tuple) else data
+        if reset:
+            self.sample_shape_ = array.shape[1:]
+            self.dtype_ = self._resolved_dtype(array)
+        elif array.shape[1:] != self.sample_shape_:
+            raise ValueError(
+                f"X has samples of shape {array.shape[1:]}, but {type(self).__name__} is "
+                f"expecting samples of shape {self.sample_shape_}."
+            )
+        array = self._as_dtype(array)
+        return (array, data[1]) if isinstance(data, tuple) else array
+
+    def _resolved_dtype(self, X):
+        if self.dtype != "auto":
+            return self.dtype
+        large = math.prod(X.shape) > FLOAT64_VALUES
+        if large or not self._has_own_module or X.dtype in (np.float16, np.float32):
+            return "float32"
+        return "float64"
+
+    def _as_dtype(self, X):
+        """Return `X` in the dtype of the weights, without a copy where it has it already."""
+        if X.dtype == self.dtype_:
+            return X
+        with np.errstate(over="ignore"):
+            X = X.astype(self.dtype_)
+        if not np.isfinite(X.data if sparse.issparse(X) else X).all():
+            raise ValueError(f"X contains values too large for dtype({self.dtype_!r}).")
+        return X
+
+    def _training_dataset(self, X, y, sample_weight, reset):
+        """Return (dataset, target) from what the user gave to ``fit``."""
+        if is_dataset(X):
+            try:
+                X, y = data_from_dataset(X)
+            except AttributeError:
+                y = None
+            if y is None:
+                return self._user_dataset(X, sample_weight, reset)
+        X, y = self._validated(X, y, reset=reset)
+        target = self._encode(self._check_target(y), reset)
+        weight = None
+        if sample_weight is not None:
+            weight = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+            X, target, weight = self._weighted_rows(X, target, weight)
+        class_weight = self._class_weights(target, weight)
+        if class_weight is not None:
+            weight = class_weight if weight is None else weight * class_weight
+            X, target, weight = self._weighted_rows(X, target, weight)
+        return self._array_dataset(X, target, weight), target
+
+    def _weighted_rows(self, X, target, weight):
+        """Drop the rows of weight zero: they must not take a place in a mini-batch."""
+        if weight.all():
+            return X, target, weight
+        if not weight.any():
+            raise ValueError("Every row has weight zero, by sample_weight or class_weight.")
+        rows = np.flatnonzero(weight)
+        return X[rows], target[rows], weight[rows]
+
+    def _array_dataset(self, X, target=None, weight=None):
+        weight = None if weight is None else weight.astype(self.dtype_)
+        return ArrayDataset(X, target, weight, y=self._decode, device=self.device_)
+
+    def _user_dataset(self, dataset, sample_weight, reset):
+        """Return (dataset, target) for a torch Dataset that hands out samples one by one."""
+        if sample_weight is not None:
+            raise ValueError("sample_weight needs X and y as arrays. Got a torch Dataset as X.")
+        if not len(dataset):
+            raise ValueError("The Dataset given as X is empty.")
+        shape = tuple(np.shape(dataset[0][0]))
+        if reset:
+            self.sample_shape_, self.n_features_in_ = shape, shape[0]
+            self.dtype_ = "float32" if self.dtype == "auto" else self.dtype
+        elif shape != self.sample_shape_:
+            raise ValueError(f"Samples have shape {shape}. Expected {self.sample_shape_}.")
+        y = np.concatenate([np.asarray(yi) for _, yi in DataLoader(dataset, batch_size=1024)])
+        target = self._encode(self._check_target(y), reset)
+        if not np.array_equal(target, y):
+            raise ValueError(
+                "The labels of a torch Dataset must be 0, 1, ..., n_classes - 1. "
+                f"Got {self.classes_!r}: give X and y as arrays instead."
+            )
+        return dataset, target
+
+    def get_split_datasets(self, X, y=None, **fit_params):
+        """Return (training, validation) datasets; the latter None where nothing is held out."""
+        if self._epochs == 1 and self._incremental:
+            return X, None
+        if self.train_split is not None:
+            train, valid = super().get_split_datasets(X, y, **fit_params)
+            return train, self._encoded_dataset(valid)
+        if not self.early_stopping:
+            return X, None
+        train, valid = self._held_out(len(X), y)
+        return (Subset(X, train), Subset(X, valid)) if len(valid) else (X, None)
+
+    def _encoded_dataset(self, dataset):
+        """Return a validation set that a `train_split` made of the user's own arrays, encoded."""
+        inner = dataset
+        while isinstance(inner, Subset):
+            inner = inner.dataset
+        try:
+            X, y = (None, None) if isinstance(inner, ArrayDataset) else data_from_dataset(dataset)
+        except AttributeError:
+            return dataset
+        if y is None:
+            return dataset
+        X, y = self._validated(X, y, reset=False)
+        return self._array_dataset(X, self._encode(self._check_target(y), reset=False))
+
+    # ---- fit -------------------------------------------------------------------------
+
+    _incremental = False
+
+    def _fit(self, X, y, sample_weight, *, fresh, incremental=False, **target_options):
+        """Check everything, then train: from the start where `fresh`, else from where it is."""
+        with self._unchanged_on_error(fresh):
+            self._check_parameters()
+            if fresh:
+                self._forget_fit()
+                self.device_ = check_device(self.device)
+            self._announce(fresh=fresh, incremental=incremental, **target_options)
+            dataset, target = self._training_dataset(X, y, sample_weight, reset=fresh)
+            displacement = self._displacement()
+            if fresh:
+                self.generator_ = torch.Generator().manual_seed(check_seed(self.random_state))
+                self.initialize()
+            else:
+                self._reapply_optimizer_parameters()
+                if not incremental:
+                    self._initialize_callbacks()
+            vars(self).update(_displace=displacement, _incremental=incremental)
+            self.train(dataset, target, epochs=1 if incremental else self.max_epochs)
+            del self._incremental
+        return self
+
+    def _displacement(self):
+        """Return the map (gradient closure, x) → x'; None where ε = 0 moves nothing."""
+        epsilon = check_epsilon(self.epsilon, self.sample_shape_)
+        clip = check_clip(self.clip, self.sample_shape_)
+        if not np.any(epsilon) or self.clean_weight == 1:
+            return None
+        return self._displacement_by(
+            epsilon, self.norm, clip, random_start=self.random_start, perturbation=self.perturbation
+        )
+
+    def _displacement_by(self, epsilon, norm, clip, **options):
+        tensor = partial(as_tensor, device=self.device_, dtype=getattr(torch, self.dtype_))
+        as_operand = lambda v: tensor(v) if isinstance(v, np.ndarray) else v  # noqa: E731
+        clip = None if clip is None else tuple(map(as_operand, clip))
+        return partial(displace, epsilon=as_operand(epsilon), norm=norm, clip=clip, **options)
+
+    def _forget_fit(self):
+        """Drop all that an earlier fit has left."""
+        for name in list(vars(self)):
+            if name in FITTED_BOOKKEEPING or (name.endswith("_") and not name.startswith("__")):
+                del vars(self)[name]
+
+    @contextmanager
+    def _unchanged_on_error(self, fresh):
+        """Leave the estimator as it was where the body raises."""
+        before = dict(vars(self))
+        if not fresh:
+            trained = ("module_", "criterion_", "optimizer_", "history_", "generator_")
+            # In one call, so that the copied optimizer steps the copied weights.
+            before |= deepcopy({name: before[name] for name in trained})
+        try:
+            yield
+        except BaseException:
+            before |= {k: v for k, v in vars(self).items() if k in CALLBACK_CONTEXT}
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    # ---- after fit -------------------------------------------------------------------
+
+    def check_is_fitted(self, attributes=None, *args, **kwargs):
+        """Raise sklearn.exceptions.NotFittedError before ``fit``."""
+        check_is_fitted(self, attributes, *args, **kwargs)
+
+    def __sklearn_is_fitted__(self):
+        return self.initialized_ and hasattr(self, "n_features_in_")
+
+    def _rows_at_once(self):
+        """Return how many rows to predict at a time within `PREDICTION_BYTES`."""
+        if not self._has_own_module:
+            return self.batch_size if self.batch_size > 0 else 1024
+        widest = max(self.n_features_in_, *(len(layer.bias) for layer in self.module_.layers))
+        return max(1, PREDICTION_BYTES // (widest * np.dtype(self.dtype_).itemsize))
+
+    def _logits(self, X):
+        """Return the module's output for X, a tensor on the CPU."""
+        self.check_is_fitted()
+        if not is_dataset(X):
+            X = ArrayDataset(self._validated(X, reset=False))
+        return torch.cat(list(self.forward_iter(X, training=False, device="cpu")))
+
+    def __setstate__(self, state):
+        # skorch would replace the parameter `device` by what it finds on this machine.
+        given, resolved = state["device"], state.get("device_", "cpu")
+        available = str(get_map_location(resolved))
+        super().__setstate__(state | {"device": available})
+        vars(self)["device"] = given
+        if "device_" in state:
+            self.device_ = available
+
+    def __repr__(self, N_CHAR_MAX=700):
+        return BaseEstimator.__repr__(self, N_CHAR_MAX)
+
+    def get_metadata_routing(self):
+        """Return the metadata that this estimator asks for.
+
+        Returns
+        -------
+        routing : MetadataRequest
+        """
+        return self._get_metadata_request()
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    @property
+    def n_iter_(self):
+        """Number of epochs that were run."""
+        self.check_is_fitted_attribute("n_iter_")
+        return len(self.history)
+
+    @property
+    def loss_curve_(self):
+        """Mean of the minimised loss in each epoch."""
+        self.check_is_fitted_attribute("loss_curve_")
+        return self.history[:, "train_loss"]
+
+    @property
+    def validation_scores_(self):
+        """Score on the held-out data after each epoch; None where nothing was held out."""
+        self.check_is_fitted_attribute("validation_scores_")
+        scores = [row[self.valid_score] for row in self.history if self.valid_score in row]
+        return scores or None
+
+    def check_is_fitted_attribute(self, name):
+        """Raise AttributeError, as for any attribute that is not there before ``fit``."""
+        if not self.__sklearn_is_fitted__():
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -1,0 +1,398 @@
+"""What differs from skorch's training: the adversarial step and a lean epoch, as overrides."""
+
+import math
+import warnings
+from collections.abc import Mapping
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
+from functools import partial
+from types import MappingProxyType
+
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EpochTimer, PrintLog
+from skorch.dataset import get_len, unpack_data
+from skorch.utils import to_tensor
+from torch.optim.lr_scheduler import LinearLR
+from torch.utils.data import DataLoader
+
+from sk_advbp.batches import ArrayDataset, Batches, WeightedInput, unwrap_subset
+from sk_advbp.callbacks import SklearnCallbacks, StopEarly, TrainingStopped
+from sk_advbp.mlp import MultilayerPerceptron
+from sk_advbp.perturbation import input_gradient
+
+__all__ = ["AdversarialNet"]
+
+FUSED_OPTIMIZERS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
+
+
+@contextmanager
+def preserved_buffers(module):
+    """Lend `module` copies of its buffers, so that a forward pass leaves no trace in them.
+
+    BatchNorm's running statistics are such buffers.
+    """
+    owners = [m for m in module.modules() if m._buffers]
+    originals = [dict(m._buffers) for m in owners]
+    for owner, buffers in zip(owners, originals, strict=True):
+        owner._buffers.update((k, b if b is None else b.clone()) for k, b in buffers.items())
+    try:
+        yield
+    finally:
+        for owner, buffers in zip(owners, originals, strict=True):
+            owner._buffers.update(buffers)
+
+
+class AdversarialNet(NeuralNet):
+    """A skorch net that learns from adversarially moved mini-batches.
+
+    A subclass has the parameters of `AdvBPClassifier`, sets `device_`, `dtype_`,
+    `generator_` and `_displace` before it trains, and says in `valid_score` under which
+    name the score on held-out data goes to the history.
+
+    Notes
+    -----
+    For a custom module with BatchNorm only the pass over the moved batch, the one that
+    updates the weights, updates the running statistics.
+
+    Differs from the paper: a share `clean_weight` of the clean loss may enter the update.
+    """
+
+    # skorch sets these in __init__, where scikit-learn allows nothing but the parameters.
+    initialized_ = False
+    history_ = None
+    virtual_params_ = MappingProxyType({})
+    _params_to_validate = frozenset()
+
+    valid_score = None
+    _displace = None
+    _schedule = None
+    _epochs = None
+    _training = False
+
+    # ---- components ------------------------------------------------------------------
+
+    @property
+    def _default_callbacks(self):
+        callbacks = [("epoch_timer", EpochTimer()), ("print_log", PrintLog())]
+        if self.early_stopping:
+            stop = StopEarly(
+                patience=self.n_iter_no_change,
+                threshold=self.tol,
+                threshold_mode="abs",
+                load_best=True,
+            )
+            callbacks.insert(1, ("stop_early", stop))
+        if hasattr(self, "_skl_callbacks"):
+            callbacks.insert(1, ("sklearn_callbacks", SklearnCallbacks()))
+        return callbacks
+
+    @property
+    def _has_own_module(self):
+        return self.module is None
+
+    @contextmanager
+    def _lent_generator(self):
+        """Seed torch's global generator from ours for code that knows no other.
+
+        Modules, losses and iterators of the user draw from the global one. It is as
+        before when they have finished.
+        """
+        if self._has_own_module and self.iterator_train is Batches:
+            yield
+            return
+        device = torch.device(self.device_)
+        seed = int(torch.randint(2**62, (), generator=self.generator_))
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.default_generator.manual_seed(seed)
+            if device.type == "cuda":
+                torch.cuda.manual_seed(seed)
+            yield
+
+    @contextmanager
+    def _resolved_device(self):
+        """Let skorch's own methods, which read `device`, see the resolved one."""
+        given = self.device
+        vars(self)["device"] = self.device_
+        try:
+            yield
+        finally:
+            vars(self)["device"] = given
+
+    def initialize(self):
+        """Build module, criterion, optimizer, callbacks and history anew."""
+        with self._lent_generator(), self._resolved_device():
+            return super().initialize()
+
+    def initialize_module(self):
+        """Build `module_`: the package's perceptron, or the user's module."""
+        kwargs = self.get_params_for("module")
+        dtype = getattr(torch, self.dtype_)
+        if self._has_own_module:
+            module = MultilayerPerceptron(
+                **self._perceptron_parameters() | kwargs, generator=self.generator_, dtype=dtype
+            )
+        else:
+            module = self.initialized_instance(self.module, kwargs)
+            # A module that was given as an object is a parameter: a fit must not train it.
+            module = (deepcopy(module) if module is self.module else module).to(dtype)
+        self.module_ = module
+        return self
+
+    def initialize_criterion(self):
+        """Build `criterion_`, which returns one loss a sample."""
+        criterion = self.criterion or self._default_criterion()
+        try:
+            self.criterion_ = criterion(**self.get_params_for("criterion") | {"reduction": "none"})
+        except TypeError as error:
+            raise ValueError(
+                f"criterion must be a class that takes reduction='none', so that each sample "
+                f"has a loss of its own. Got {criterion!r}: {error}"
+            ) from error
+        return self
+
+    def get_params_for_optimizer(self, prefix, named_parameters):
+        """Return the optimizer's arguments: skorch's, and `fused` where torch has it."""
+        args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
+        if self.optimizer in FUSED_OPTIMIZERS and "foreach" not in kwargs:
+            kwargs.setdefault("fused", torch.device(self.device_).type in ("cpu", "cuda"))
+        return args, kwargs
+
+    def _reapply_optimizer_parameters(self):
+        """Write `lr` and ``optimizer__…``, which `set_params` may have changed, into the optimizer.
+
+        It also undoes what a schedule has made of the rate.
+        """
+        parameters = self.get_all_learnable_params()
+        (groups,), kwargs = self.get_params_for_optimizer("optimizer", parameters)
+        for live, given in zip(self.optimizer_.param_groups, groups, strict=True):
+            live.pop("initial_lr", None)
+            live.update(kwargs | {k: v for k, v in given.items() if k != "params"})
+
+    def torch_compile(self, module, name):
+        """Compile in place, so that the keys of the state stay those of the plain module."""
+        if self.compile and name == "module":
+            module.compile(**self.get_params_for("compile"))
+        return module
+
+    def load_params(self, *args, **kwargs):
+        """Load the parameters of `module_` and others, as in skorch, onto `device_`."""
+        with self._resolved_device():
+            super().load_params(*args, **kwargs)
+
+    def get_iterator(self, dataset, training=False):
+        """Return the iterator over mini-batches; ours shuffles in training."""
+        given = self.iterator_train if training else self.iterator_valid
+        if given is not Batches:
+            return super().get_iterator(dataset, training=training)
+        kwargs = self.get_params_for("iterator_train" if training else "iterator_valid")
+        kwargs.setdefault("batch_size", self.batch_size if training else self._rows_at_once())
+        kwargs.setdefault("shuffle", training)
+        if kwargs["batch_size"] == -1:
+            kwargs["batch_size"] = len(dataset)
+        ours = isinstance(unwrap_subset(dataset)[0], ArrayDataset)
+        generator = self.generator_ if kwargs["shuffle"] else None
+        return (Batches if ours else DataLoader)(dataset, **kwargs, generator=generator)
+
+    # ---- the step --------------------------------------------------------------------
+
+    def _input(self, x):
+        """Return the X side of a batch as a tensor of the module's device and dtype."""
+        if isinstance(x, WeightedInput):
+            x = x.x
+        x = to_tensor(x, device=self.device_)
+        return x.to(getattr(torch, self.dtype_)) if torch.is_tensor(x) else x
+
+    def infer(self, x, **fit_params):
+        """Return the module's output for the X side of a batch, without its weights."""
+        x = self._input(x)
+        return self.module_(**x) if isinstance(x, Mapping) else self.module_(x)
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        """Return Σwℓ/Σw over the batch; w = 1 where the batch has no weights."""
+        losses = self.criterion_(y_pred, to_tensor(y_true, device=self.device_))
+        if losses.ndim > 1:
+            losses = losses.flatten(1).sum(1)
+        if not isinstance(X, WeightedInput):
+            return losses.mean()
+        return (losses * X.weight).sum() / X.weight.sum()
+
+    def train_step_single(self, batch, **fit_params):
+        """Move the batch to x' = x + ε·direction(∇ₓJ), then back-propagate from there.
+
+        Returns
+        -------
+        step : dict
+            ``loss``, the mean loss that is minimised, and ``y_pred`` at x'.
+        """
+        self._set_training(True)
+        Xi, yi = unpack_data(batch)
+        x = self._input(Xi)
+
+        def loss_at(x):
+            y_pred = self.infer(x)
+            return self.get_loss(y_pred, yi, X=Xi, training=True), y_pred
+
+        moved, unobserved = x, partial(preserved_buffers, self.module_)
+        if self._displace is not None:
+            with unobserved():
+                moved = self._displace(partial(input_gradient, lambda x: loss_at(x)[0]), x)
+        loss, y_pred = loss_at(moved)
+        if self.clean_weight and self._displace is not None:
+            with unobserved():
+                clean_loss, _ = loss_at(x)
+            loss = torch.lerp(loss, clean_loss, float(self.clean_weight))
+        loss.backward()
+        return {"loss": loss.detach(), "y_pred": y_pred.detach()}
+
+    def train_step(self, batch, **fit_params):
+        """Do one step of the optimizer, then one of the schedule of its rate."""
+        step = super().train_step(batch, **fit_params)
+        if self._schedule is not None:
+            self._schedule.step()
+        return step
+
+    def validation_step(self, batch, **fit_params):
+        """Return loss, prediction and score on a clean batch."""
+        step = super().validation_step(batch, **fit_params)
+        Xi, yi = unpack_data(batch)
+        return step | {"score": self.batch_score(step["y_pred"], yi, Xi)}
+
+    # ---- the epoch -------------------------------------------------------------------
+
+    def _listeners(self, method_name):
+        """Return the callbacks that do something at `method_name`."""
+        idle = getattr(Callback, method_name)
+        return [
+            callback
+            for _, callback in self.callbacks_
+            if getattr(getattr(callback, method_name), "__func__", None) is not idle
+        ]
+
+    def notify(self, method_name, **cb_kwargs):
+        """Tell the net and the callbacks that listen.
+
+        A KeyboardInterrupt that leaves a callback is its way to ask for the end of
+        training.
+        """
+        getattr(self, method_name)(self, **cb_kwargs)
+        for callback in self._listeners(method_name):
+            try:
+                getattr(callback, method_name)(self, **cb_kwargs)
+            except KeyboardInterrupt as stop:
+                raise TrainingStopped from stop
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Run one pass over the mini-batches and record its mean loss and score.
+
+        Batches are recorded one by one, as skorch does it, only where a callback listens
+        to them: that takes a wait for the device each time.
+        """
+        if iterator is None:
+            return
+        if training:
+            self._begin_epoch(iterator)
+        heard = self._listeners("on_batch_begin") or self._listeners("on_batch_end")
+        means = RunningMeans()
+        with self._lent_generator() if training else nullcontext():
+            try:
+                for batch in iterator:
+                    if heard:
+                        self.notify("on_batch_begin", batch=batch, training=training)
+                    step = step_fn(batch, **fit_params)
+                    means.add(step, batch)
+                    if heard:
+                        self.history.record_batch(f"{prefix}_loss", step["loss"].item())
+                        self.history.record_batch(f"{prefix}_batch_size", get_len(batch[0]))
+                        self.notify("on_batch_end", batch=batch, training=training, **step)
+            finally:
+                self.history.record(f"{prefix}_batch_count", len(means.losses))
+                self._record(f"{prefix}_loss", means.of(means.losses), better=min)
+        if training:
+            self._check_finite(self.history[-1, "train_loss"])
+        else:
+            self._record(self.valid_score, means.of(means.scores), better=max)
+
+    def _begin_epoch(self, iterator):
+        """Seed the noise of this epoch and, in the first, set up the rate's schedule."""
+        if self._has_own_module:
+            self.module_.generator = self._noise_generator()
+        if self._displace is not None:
+            self._displace.keywords["generator"] = self._noise_generator()
+        if self.lr_schedule == "linear" and self._schedule is None and self._epochs:
+            steps = self._epochs * len(iterator)
+            self._schedule = LinearLR(self.optimizer_, 1.0, 0.0, total_iters=steps)
+
+    def _noise_generator(self):
+        """Return a generator on the device; on CUDA one that is seeded from ours."""
+        if torch.device(self.device_).type == "cpu":
+            return self.generator_
+        seed = int(torch.randint(2**62, (), generator=self.generator_))
+        return torch.Generator(self.device_).manual_seed(seed)
+
+    def _record(self, name, value, better):
+        """Record `value`, and whether it is the best so far, as skorch's callbacks do."""
+        earlier = [row[name] for row in self.history[:-1] if name in row]
+        self.history.record(name, value)
+        self.history.record(f"{name}_best", better([value, *earlier]) == value)
+
+    def _check_finite(self, *values):
+        if not all(map(math.isfinite, values)):
+            raise ValueError(
+                f"The training loss became {values[0]} in epoch {len(self.history)}. Try a "
+                f"smaller lr (now {self.lr!r}) or epsilon, or scale X to a small range, with "
+                "StandardScaler for instance."
+            )
+
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        """Run the epochs; Ctrl-C ends them with a warning and a usable net."""
+        self._epochs = self.max_epochs if epochs is None else epochs
+        try:
+            return super().fit_loop(X, y, epochs=epochs, **fit_params)
+        except TrainingStopped:
+            return self
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", ConvergenceWarning, stacklevel=2)
+            return self
+
+    def train(self, dataset, y=None, epochs=None):
+        """Train the initialized net on `dataset` for `epochs`; None is `max_epochs`."""
+        user_data = {"X": getattr(dataset, "X", dataset), "y": getattr(dataset, "y", y)}
+        vars(self)["_training"] = True
+        try:
+            self.notify("on_train_begin", **user_data)
+            self.fit_loop(dataset, y, epochs=epochs)
+            self.notify("on_train_end", **user_data)
+            for parameter in self.module_.parameters():
+                self._check_finite(float(parameter.detach().sum()))
+        finally:
+            # The pieces of a running training are not part of the fitted state.
+            for name in ("_training", "_schedule", "_epochs", "_displace"):
+                vars(self).pop(name, None)
+        self.module_.eval()
+        return self
+
+
+class RunningMeans:
+    """Weighted means over batches, which stay on the device until they are asked for."""
+
+    def __init__(self):
+        self.losses, self.scores, self.weights = [], [], []
+
+    def add(self, step, batch):
+        """Take note of the step's loss and score, and of the weight of its batch."""
+        x = batch[0]
+        self.losses.append(step["loss"])
+        self.weights.append(x.weight.sum() if isinstance(x, WeightedInput) else get_len(x))
+        if "score" in step:
+            self.scores.append(step["score"])
+
+    def of(self, values):
+        """Return the mean of `values`, one a batch; NaN where there is none."""
+        if not values:
+            return math.nan
+        values, weights = torch.stack(values).double(), self.weights[: len(values)]
+        weights = torch.stack(weights) if torch.is_tensor(weights[0]) else torch.tensor(weights)
+        weights = weights.to(values)
+        return float(values @ weights / weights.sum())

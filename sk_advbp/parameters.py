@@ -1,0 +1,145 @@
+"""The allowed values of the parameters, and the checks that no table can say."""
+
+import math
+import numbers
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, InvalidParameterError, Options, StrOptions
+
+from sk_advbp.mlp import ACTIVATIONS
+
+__all__ = [
+    "CONSTRAINTS",
+    "PREFIXES",
+    "check_clip",
+    "check_device",
+    "check_epsilon",
+    "check_hidden_layer_sizes",
+    "check_seed",
+]
+
+# What may stand before the double underscore of a parameter.
+PREFIXES = (
+    "module",
+    "criterion",
+    "optimizer",
+    "iterator_train",
+    "iterator_valid",
+    "dataset",
+    "callbacks",
+    "compile",
+)
+
+_RATE = Interval(numbers.Real, 0, 1, closed="left")
+_SHARE = Interval(numbers.Real, 0, 1, closed="both")
+_COUNT = Interval(numbers.Integral, 1, None, closed="left")
+
+
+def check_device(device):
+    """Return the device string that `device` stands for; ``"auto"`` is CUDA where there is one."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidParameterError(
+            f"The 'device' parameter must be 'auto' or a torch device that this machine has, "
+            f"such as 'cpu' or 'cuda:0'. Got {device!r}: {reason}"
+        ) from error
+    return str(resolved)
+
+
+def check_array_parameter(value, name, shape, accepted):
+    """Return `value` as a float or as a float64 array of `shape`."""
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.asarray(math.nan)
+    if array.shape not in ((), shape) or np.isnan(array).any():
+        raise InvalidParameterError(
+            f"{name} must be {accepted}, or an array of them of the shape of one sample, "
+            f"{shape}. Got {value!r}" + (f" of shape {array.shape}." if array.shape else ".")
+        )
+    return float(array) if array.shape == () else array
+
+
+def check_epsilon(epsilon, shape):
+    """Return ε as a float or as an array of the `shape` of one sample, all finite and ≥ 0."""
+    epsilon_ = check_array_parameter(epsilon, "epsilon", shape, "a finite number >= 0")
+    if not (np.isfinite(epsilon_).all() and np.min(epsilon_) >= 0):
+        raise InvalidParameterError(f"epsilon must be finite and >= 0. Got {epsilon!r}.")
+    return epsilon_
+
+
+def check_clip(clip, shape):
+    """Return None, or (low, high) as floats or arrays of the `shape` of one sample."""
+    if clip is None:
+        return None
+    if not isinstance(clip, (tuple, list)) or len(clip) != 2:
+        raise InvalidParameterError(f"clip must be None or a pair (low, high). Got {clip!r}.")
+    low, high = (check_array_parameter(c, "clip", shape, "numbers (low, high)") for c in clip)
+    if not np.all(np.less(low, high)):
+        raise InvalidParameterError(f"clip must be (low, high) with low < high. Got {clip!r}.")
+    return low, high
+
+
+CONSTRAINTS = {
+    "activation": [StrOptions(set(ACTIVATIONS))],
+    "norm": [StrOptions({"linf", "l2"})],
+    "perturbation": [StrOptions({"adversarial", "random"})],
+    "clean_weight": [_SHARE],
+    "random_start": [_SHARE],
+    "dropout": [_RATE],
+    "input_dropout": [_RATE],
+    "module": [callable, torch.nn.Module, None],
+    "criterion": [callable, None],
+    "optimizer": [callable],
+    "lr": [Interval(numbers.Real, 0, None, closed="neither")],
+    "lr_schedule": [StrOptions({"constant", "linear"})],
+    "max_epochs": [_COUNT],
+    "batch_size": [_COUNT, Options(numbers.Integral, {-1})],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
+    "n_iter_no_change": [_COUNT],
+    "tol": [Interval(numbers.Real, 0, None, closed="left")],
+    "train_split": [callable, None],
+    "callbacks": [list, None, StrOptions({"disable"})],
+    "predict_nonlinearity": [callable, None, StrOptions({"auto"})],
+    "warm_start": ["boolean"],
+    "verbose": ["verbose"],
+    "dtype": [StrOptions({"auto", "float32", "float64"})],
+    "compile": ["boolean"],
+    "use_caching": ["boolean", StrOptions({"auto"})],
+    "torch_load_kwargs": [dict, None],
+    "iterator_train": [callable],
+    "iterator_valid": [callable],
+    "dataset": [callable],
+    "random_state": ["random_state"],
+}
+
+
+def check_hidden_layer_sizes(sizes):
+    """Return `sizes` as a tuple of int; one number is one layer."""
+    as_array = np.atleast_1d(np.asarray(sizes, dtype=object))
+    if as_array.ndim != 1 or not all(isinstance(s, numbers.Integral) and s > 0 for s in as_array):
+        raise InvalidParameterError(
+            "hidden_layer_sizes must be a positive integer or a sequence of positive integers, "
+            f"one a hidden layer. Got {sizes!r}."
+        )
+    return tuple(map(int, as_array))
+
+
+def check_seed(random_state):
+    """Return a seed from `random_state`; None takes one from the operating system.
+
+    Unlike `sklearn.utils.check_random_state`, which for None draws from NumPy's global state.
+    """
+    if random_state is None:
+        return np.random.SeedSequence().entropy % 2**63
+    if isinstance(random_state, numbers.Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
