@@ -1,5 +1,6 @@
 """Arrays as a dataset that lies on the device, and mini-batches cut from it."""
 
+import math
 import warnings
 from typing import NamedTuple
 
@@ -10,6 +11,10 @@ from skorch.dataset import Dataset
 from torch.utils.data import Subset
 
 __all__ = ["ArrayDataset", "Batches", "WeightedInput", "as_tensor"]
+
+
+# Size of the pieces in which rows are gathered: within the reach of a processor's caches.
+CHUNK_BYTES = 2**22
 
 
 class WeightedInput(NamedTuple):
@@ -69,6 +74,11 @@ class ArrayDataset(Dataset):
         self._weight = None if sample_weight is None else as_tensor(sample_weight, device)
 
     @property
+    def row_bytes(self):
+        """Memory of one dense row of X."""
+        return max(1, math.prod(self.X.shape[1:]) * self.X.dtype.itemsize)
+
+    @property
     def y(self):
         """The user's y: labels as they came, decoded."""
         return self.target if self._decode is None else self._decode(self.target)
@@ -86,10 +96,19 @@ class ArrayDataset(Dataset):
             dense = self._x[rows.numpy() if torch.is_tensor(rows) else rows].toarray()
             x = torch.from_numpy(dense).to(self.device)
         else:
-            x = self._x[rows]
+            x = selected(self._x, rows)
         # skorch's DataLoader cannot collate None.
-        target = x.new_zeros(len(x)) if self._target is None else self._target[rows]
-        return (x if self._weight is None else WeightedInput(x, self._weight[rows])), target
+        target = x.new_zeros(len(x)) if self._target is None else selected(self._target, rows)
+        if self._weight is None:
+            return x, target
+        return WeightedInput(x, selected(self._weight, rows)), target
+
+
+def selected(tensor, rows):
+    """Return ``tensor[rows]``, by the quicker way where `rows` is a tensor of indices."""
+    if torch.is_tensor(rows):
+        return tensor.index_select(0, rows.to(tensor.device))
+    return tensor[rows]
 
 
 def unwrap_subset(dataset):
@@ -133,12 +152,24 @@ class Batches:
 
     def __iter__(self):
         n, size = len(self.dataset), self.batch_size
+        n = len(self) * size if self.drop_last else n
         order = self._rows
         if self.shuffle:
-            order = torch.randperm(n, generator=self.generator)
+            order = torch.randperm(len(self.dataset), generator=self.generator)
             order = order if self._rows is None else self._rows[order]
-        if order is not None and not sparse.issparse(self._arrays.X):
-            order = order.to(self._arrays.device)
-        for start in range(0, len(self) * size, size):
-            rows = slice(start, start + size)
-            yield self._arrays[rows if order is None else order[rows]]
+        # Rows are gathered for several batches at once, which then are views: on small
+        # batches each further operation costs as much as its work.
+        in_chunk = size * max(1, CHUNK_BYTES // (size * self._arrays.row_bytes))
+        for start in range(0, n, in_chunk):
+            rows = slice(start, min(start + in_chunk, n))
+            yield from _split(self._arrays[rows if order is None else order[rows]], size)
+
+
+def _split(chunk, size):
+    """Cut the (x, target) of many rows into mini-batches of `size` rows."""
+    x, target = chunk
+    if isinstance(x, WeightedInput):
+        x = map(WeightedInput, x.x.split(size), x.weight.split(size))
+    else:
+        x = x.split(size)
+    return zip(x, target.split(size), strict=True)

@@ -294,10 +294,12 @@ class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet)
         )
 
     def _displacement_by(self, epsilon, norm, clip, **options):
-        tensor = partial(as_tensor, device=self.device_, dtype=getattr(torch, self.dtype_))
-        as_operand = lambda v: tensor(v) if isinstance(v, np.ndarray) else v  # noqa: E731
-        clip = None if clip is None else tuple(map(as_operand, clip))
-        return partial(displace, epsilon=as_operand(epsilon), norm=norm, clip=clip, **options)
+        # Zero-dimensional tensors, too: on small batches a product with a number costs more.
+        dtype = getattr(torch, self.dtype_)
+        epsilon, *clip = (
+            as_tensor(np.asarray(v), self.device_, dtype) for v in (epsilon, *(clip or ()))
+        )
+        return partial(displace, epsilon=epsilon, norm=norm, clip=tuple(clip) or None, **options)
 
     def _forget_fit(self):
         """Drop all that an earlier fit has left."""

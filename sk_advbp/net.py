@@ -17,14 +17,17 @@ from skorch.utils import to_tensor
 from torch.optim.lr_scheduler import LinearLR
 from torch.utils.data import DataLoader
 
+from sk_advbp.backprop import adversarial_gradients
 from sk_advbp.batches import ArrayDataset, Batches, WeightedInput, unwrap_subset
 from sk_advbp.callbacks import SklearnCallbacks, StopEarly, TrainingStopped
 from sk_advbp.mlp import MultilayerPerceptron
+from sk_advbp.optimizers import FUSED_OPTIMIZERS, FusedStep
 from sk_advbp.perturbation import input_gradient
 
 __all__ = ["AdversarialNet"]
 
-FUSED_OPTIMIZERS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
+# In the order in which the passes of a step draw their dropout masks.
+MASKS = ("perturbation_masks", "masks", "clean_masks")
 
 
 @contextmanager
@@ -67,6 +70,8 @@ class AdversarialNet(NeuralNet):
 
     valid_score = None
     _displace = None
+    _closed_form = None
+    _fused_step = None
     _schedule = None
     _epochs = None
     _training = False
@@ -75,7 +80,9 @@ class AdversarialNet(NeuralNet):
 
     @property
     def _default_callbacks(self):
-        callbacks = [("epoch_timer", EpochTimer()), ("print_log", PrintLog())]
+        callbacks = [("epoch_timer", EpochTimer())]
+        if self.verbose:
+            callbacks.append(("print_log", PrintLog()))
         if self.early_stopping:
             stop = StopEarly(
                 patience=self.n_iter_no_change,
@@ -201,8 +208,9 @@ class AdversarialNet(NeuralNet):
         """Return the X side of a batch as a tensor of the module's device and dtype."""
         if isinstance(x, WeightedInput):
             x = x.x
-        x = to_tensor(x, device=self.device_)
-        return x.to(getattr(torch, self.dtype_)) if torch.is_tensor(x) else x
+        if not torch.is_tensor(x):
+            x = to_tensor(x, device=self.device_)
+        return x.to(self.device_, getattr(torch, self.dtype_)) if torch.is_tensor(x) else x
 
     def infer(self, x, **fit_params):
         """Return the module's output for the X side of a batch, without its weights."""
@@ -226,9 +234,11 @@ class AdversarialNet(NeuralNet):
         step : dict
             ``loss``, the mean loss that is minimised, and ``y_pred`` at x'.
         """
-        self._set_training(True)
         Xi, yi = unpack_data(batch)
         x = self._input(Xi)
+        if self._closed_form is not None:
+            return self._closed_form_step(x, yi, Xi.weight if type(Xi) is WeightedInput else None)
+        self._set_training(True)
 
         def loss_at(x):
             y_pred = self.infer(x)
@@ -246,12 +256,64 @@ class AdversarialNet(NeuralNet):
         loss.backward()
         return {"loss": loss.detach(), "y_pred": y_pred.detach()}
 
+    def _closed_form_of(self, module):
+        """Return the step's gradients as a function of (x, y, …), where they are known.
+
+        They are for the package's perceptron with a loss of its own, unless a subclass has
+        changed what is computed.
+        """
+        changed = any(
+            getattr(type(self), name) is not getattr(AdversarialNet, name)
+            for name in ("infer", "get_loss")
+        )
+        if not self._has_own_module or self.criterion is not None or self.compile or changed:
+            return None
+        return partial(
+            adversarial_gradients,
+            weights=[layer.weight for layer in module.layers],
+            biases=[layer.bias for layer in module.layers],
+            activation=self.activation,
+            output=self.output,
+            clean_weight=float(self.clean_weight),
+        )
+
+    def _closed_form_step(self, x, y, weight):
+        """Fill ``.grad`` as back-propagation would, without a graph."""
+        drawn, perturb = {}, self._displace
+        if self.dropout or self.input_dropout:
+            self._set_training(True)
+            kinds = ("masks",) if perturb is None else MASKS[: 3 if self.clean_weight else 2]
+            drawn = {kind: self.module_.dropout_masks(x) for kind in kinds}
+        loss, logits, *gradients = self._closed_form(
+            x, y, perturb=perturb, sample_weight=weight, **drawn
+        )
+        parameters = self._closed_form.keywords["weights"], self._closed_form.keywords["biases"]
+        for of_kind, gradients_of_kind in zip(parameters, gradients, strict=True):
+            for parameter, gradient in zip(of_kind, gradients_of_kind, strict=True):
+                parameter.grad = gradient
+        return {"loss": loss, "y_pred": logits}
+
     def train_step(self, batch, **fit_params):
         """Do one step of the optimizer, then one of the schedule of its rate."""
-        step = super().train_step(batch, **fit_params)
+        if self._fused_step is None:
+            step = super().train_step(batch, **fit_params)
+            if self._closed_form is not None:
+                self._fused_step = self._fused_step_of(self.optimizer_)
+        else:
+            step = self.train_step_single(batch, **fit_params)
+            with torch.no_grad():
+                self._fused_step()
         if self._schedule is not None:
             self._schedule.step()
         return step
+
+    def _fused_step_of(self, optimizer):
+        """Return the bare step of `optimizer`, where nobody looks between gradient and step."""
+        watched = (
+            self._listeners("on_grad_computed")
+            or type(self).on_grad_computed is not NeuralNet.on_grad_computed
+        )
+        return FusedStep(optimizer) if not watched and FusedStep.supports(optimizer) else None
 
     def validation_step(self, batch, **fit_params):
         """Return loss, prediction and score on a clean batch."""
@@ -360,6 +422,7 @@ class AdversarialNet(NeuralNet):
         """Train the initialized net on `dataset` for `epochs`; None is `max_epochs`."""
         user_data = {"X": getattr(dataset, "X", dataset), "y": getattr(dataset, "y", y)}
         vars(self)["_training"] = True
+        self._closed_form = self._closed_form_of(self.module_)
         try:
             self.notify("on_train_begin", **user_data)
             self.fit_loop(dataset, y, epochs=epochs)
@@ -368,7 +431,7 @@ class AdversarialNet(NeuralNet):
                 self._check_finite(float(parameter.detach().sum()))
         finally:
             # The pieces of a running training are not part of the fitted state.
-            for name in ("_training", "_schedule", "_epochs", "_displace"):
+            for name in ("_training", "_schedule", "_epochs", "_displace", "_closed_form", "_fused_step"):
                 vars(self).pop(name, None)
         self.module_.eval()
         return self
@@ -384,7 +447,10 @@ class RunningMeans:
         """Take note of the step's loss and score, and of the weight of its batch."""
         x = batch[0]
         self.losses.append(step["loss"])
-        self.weights.append(x.weight.sum() if isinstance(x, WeightedInput) else get_len(x))
+        if isinstance(x, WeightedInput):
+            self.weights.append(x.weight.sum())
+        else:
+            self.weights.append(len(x) if torch.is_tensor(x) else get_len(x))
         if "score" in step:
             self.scores.append(step["score"])
 
