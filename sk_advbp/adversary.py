@@ -1,16 +1,23 @@
 """`adversarial_examples`, which a fitted estimator makes against itself."""
 
 import numbers
+from contextlib import contextmanager
 
+import numpy as np
 import torch
+from scipy import sparse
 from sklearn.utils._param_validation import (
     Interval,
+    InvalidParameterError,
     StrOptions,
     validate_parameter_constraints,
 )
+from skorch.utils import is_dataset
 
-from sk_advbp.attacks import ATTACKS
+from sk_advbp import backprop
+from sk_advbp.attacks import ATTACKS, Objective
 from sk_advbp.batches import ArrayDataset
+from sk_advbp.mlp import MultilayerPerceptron
 from sk_advbp.parameters import check_clip, check_epsilon, check_seed
 
 __all__ = ["AdversaryMixin"]
@@ -22,7 +29,64 @@ _CONSTRAINTS = {
     "n_steps": [_COUNT],
     "step_size": [Interval(numbers.Real, 0, None, closed="neither"), None],
     "n_restarts": [_COUNT],
+    "random_state": ["random_state"],
 }
+
+
+def perceptron_gradient(module, output):
+    """Return the map (x, target) → ∇ₓ of each row's loss, in closed form.
+
+    Parameters
+    ----------
+    module : MultilayerPerceptron
+        In evaluation mode: nothing is dropped.
+    output : {"softmax", "logistic"}
+        As in `sk_advbp.backprop.adversarial_gradients`.
+    """
+    weights = [layer.weight.detach() for layer in module.layers]
+    biases = [layer.bias.detach().unsqueeze(-1) for layer in module.layers]
+    # ∂ℓ/∂(log p) for softmax, one-hot labels for logistic; a weight of 1 keeps rows apart.
+    scale = -1.0 if output == "softmax" else 1.0
+    columns = torch.eye(len(biases[-1]), dtype=weights[0].dtype, device=weights[0].device) * scale
+
+    @torch.no_grad()
+    def gradient(x, target):
+        objective = columns.index_select(1, target), 1.0, output
+        *_, descent = backprop.propagate(
+            x, (weights, biases), module.activation, objective, with_loss=False
+        )
+        return backprop.input_gradient(descent, weights)
+
+    return gradient
+
+
+@contextmanager
+def evaluation_mode(module, device):
+    """Switch `module` to evaluation; its modes and torch's random states are as before then."""
+    modes = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        for m, training in modes:
+            m.training = training
+
+
+def in_form_of(X, x, moved):
+    """Return `moved` as an array like `X`, which validation had made `x`.
+
+    A value that did not move keeps all the digits that it had in `X`, and a DataFrame its
+    names.
+    """
+    original = X.numpy(force=True) if torch.is_tensor(X) else X
+    original = original.toarray() if sparse.issparse(original) else np.asarray(original)
+    if original.dtype == np.float64 and moved.dtype != np.float64:
+        x = x.toarray() if sparse.issparse(x) else x
+        moved = np.where(moved == x, original, moved)
+    if hasattr(X, "columns") and hasattr(X, "iloc"):
+        return type(X)(moved, index=X.index, columns=X.columns)
+    return moved
 
 
 class AdversaryMixin:
@@ -51,7 +115,8 @@ class AdversaryMixin:
         y : array-like of shape (n_samples,) or None, default=None
             Their labels; None: those that the net predicts.
         epsilon : float, array of the shape of one sample, or None, default=None
-            Largest perturbation, in the units of X; None: that of the training.
+            Largest perturbation, in the units of X; None: that of the training. A feature
+            of ε = 0 does not move.
         attack : {"fgsm", "pgd"}, default="fgsm"
             ``"fgsm"``: one step along the sign of the gradient. ``"pgd"``: `n_steps`
             projected steps from each of `n_restarts` random starts. Of the clean sample,
@@ -63,49 +128,111 @@ class AdversaryMixin:
         clip : (low, high), None or "same", default="same"
             Bounds as in training; ``"same"``: those of the training.
         n_steps : int, default=20
-            Steps of PGD.
+            Steps of PGD; more make it stronger.
         step_size : float or None, default=None
             Length of a step of PGD as a share of ε; None: 2.5 / `n_steps`.
         n_restarts : int, default=1
             Random starts of PGD.
         random_state : int, RandomState instance or None, default=None
-            Of the random starts.
+            Of the random starts, which depend neither on the device nor on the batches.
 
         Returns
         -------
-        X_adversarial : ndarray of the shape of X, of dtype `dtype_`
+        X_adversarial : ndarray of the shape of X
+            Of dtype float64 where X is, else of dtype `dtype_`; dense where X is sparse, a
+            DataFrame where X is one. Beyond the digits of `dtype_` only values that did not
+            move are kept.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError
             Before ``fit``.
         ValueError
-            For an unknown attack, or parameters out of range.
+            For an unknown attack, parameters out of range, or labels of no class.
+
+        Notes
+        -----
+        The net is as before afterwards: its weights, its mode, and all random states.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sk_advbp import AdvBPClassifier
+        >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0]] * 10), [0, 1] * 10
+        >>> net = AdvBPClassifier((8,), random_state=0).fit(X, y)
+        >>> net.adversarial_examples(X[:1], epsilon=0.25)
+        array([[0.25, 0.75]])
         """
         self.check_is_fitted()
-        given = {
-            "attack": attack,
-            "norm": norm,
-            "n_steps": n_steps,
-            "step_size": step_size,
-            "n_restarts": n_restarts,
-        }
-        validate_parameter_constraints(_CONSTRAINTS, given, "adversarial_examples")
-        X = self._validated(X, reset=False)
+        x = self._validated(X, reset=False)
+        dataset = ArrayDataset(x, self._attacked_target(x, y))
+        options = {"epsilon": epsilon, "attack": attack, "norm": norm, "clip": clip}
+        options |= {"n_steps": n_steps, "step_size": step_size, "n_restarts": n_restarts}
+        batches = self._attacked_batches(dataset, random_state=random_state, **options)
+        moved = torch.cat([moved.cpu() for _, moved in batches]).numpy()
+        return in_form_of(X, x, moved)
+
+    def _share_fooled(self, X, y, sample_weight=None, **options):
+        """Return the share of the samples that are misclassified under attack.
+
+        Parameters
+        ----------
+        X, y, sample_weight : array-like
+            Or X a Dataset, as skorch's callbacks hand it out, which has its own encoded
+            labels and takes the place of `y`.
+        **options
+            As of `adversarial_examples`.
+        """
+        self.check_is_fitted()
+        if is_dataset(X):
+            dataset = X
+        else:
+            X = self._validated(X, reset=False)
+            dataset = ArrayDataset(X, self._attacked_target(X, y))
+        batches = self._attacked_batches(dataset, until_fooled=True, **options)
+        fooled = [objective.judge(moved)[1].cpu() for objective, moved in batches]
+        return float(np.average(torch.cat(fooled).numpy(), weights=sample_weight))
+
+    def _attacked_batches(self, dataset, random_state=None, until_fooled=False, **options):
+        """Yield (objective, moved batch) over the `dataset`."""
+        attack, move = self._attack_options(**options)
+        if attack == "pgd":
+            seeds = np.random.SeedSequence(check_seed(random_state)).generate_state(
+                options["n_restarts"], np.uint64
+            )
+            generators = [torch.Generator().manual_seed(int(s) % 2**63) for s in seeds]
+            move |= {"generators": generators, "until_fooled": until_fooled}
+        gradient = self._closed_form_gradient()
+        with evaluation_mode(self.module_, torch.device(self.device_)):
+            for x, target in self.get_iterator(dataset):
+                target = torch.as_tensor(target, device=self.device_)
+                objective = Objective(self._losses_and_errors, target, gradient)
+                yield objective, ATTACKS[attack](objective, self._input(x), **move)
+
+    def _attack_options(self, *, epsilon, attack, norm, clip, n_steps, step_size, n_restarts):
+        """Return the attack's name and its arguments, checked and as tensors."""
+        given = {"attack": attack, "norm": norm, "n_steps": n_steps}
+        given |= {"step_size": step_size, "n_restarts": n_restarts}
+        constraints = {name: _CONSTRAINTS[name] for name in given}
+        validate_parameter_constraints(constraints, given, "adversarial_examples")
+        if isinstance(clip, str) and clip != "same":
+            raise InvalidParameterError(f"clip must be (low, high), None or 'same'. Got {clip!r}.")
         epsilon = check_epsilon(self.epsilon if epsilon is None else epsilon, self.sample_shape_)
         clip = check_clip(self.clip if isinstance(clip, str) else clip, self.sample_shape_)
-        move = self._displacement_by(epsilon, norm or self.norm, clip).keywords
+        move = dict(self._displacement_by(epsilon, norm or self.norm, clip).keywords)
         if attack == "pgd":
-            move |= {
-                "n_steps": n_steps,
-                "step_size": step_size or 2.5 / n_steps,
-                "n_restarts": n_restarts,
-                "generator": torch.Generator(self.device_).manual_seed(check_seed(random_state)),
-            }
-        dataset = ArrayDataset(X, self._attacked_target(X, y))
-        self._set_training(False)
-        moved = [
-            ATTACKS[attack](self._row_losses(target), self._input(x), **move).cpu()
-            for x, target in self.get_iterator(dataset)
-        ]
-        return torch.cat(moved).numpy()
+            move |= {"n_steps": n_steps, "step_size": step_size or 2.5 / n_steps}
+        return attack, move
+
+    def _losses_and_errors(self, x, target):
+        """Return (loss, misclassified), each of shape (n,)."""
+        losses, fooled = self._row_losses(target)(x)
+        return (losses.flatten(1).sum(1) if losses.ndim > 1 else losses), fooled
+
+    def _closed_form_gradient(self):
+        """Return `perceptron_gradient` of the package's own net and losses, else None."""
+        own = self._has_own_module and type(self.module_) is MultilayerPerceptron
+        output = getattr(self, "output", None)
+        if not own or output is None or self.criterion or self.get_params_for("criterion"):
+            return None
+        return perceptron_gradient(self.module_, output)

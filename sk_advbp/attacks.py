@@ -1,45 +1,86 @@
 """Attacks on a fitted net: FGSM, and PGD that is never weaker.
 
 Pure functions of tensors, like `perturbation`, whose ε-ball and step they share.
+
+References
+----------
+Ian Goodfellow, Jonathon Shlens and Christian Szegedy, "Explaining and Harnessing
+Adversarial Examples", ICLR 2015, arXiv:1412.6572.
+
+Aleksander Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks",
+ICLR 2018, arXiv:1706.06083.
 """
 
-from functools import partial
+import math
 
 import torch
 
 from sk_advbp.perturbation import (
+    _feature_axes,
     bounded,
     displace,
     input_gradient,
     project,
     steepest_ascent,
-    uniform_in_ball,
+    unit_vectors,
 )
 
-__all__ = ["ATTACKS", "fgsm", "pgd"]
+__all__ = ["ATTACKS", "Objective", "fgsm", "pgd"]
 
 
-def fgsm(row_losses, x, epsilon, *, norm="linf", clip=None):
-    """Fast gradient sign method: one step of size ε (Goodfellow et al. 2015).
+class Objective:
+    """What an attack climbs: the loss of each row, and its gradient.
 
     Parameters
     ----------
     row_losses : callable
-        Maps a tensor of the shape of `x` to (losses, fooled), each of shape (n,).
+        Maps (x, target) to (losses, fooled), each of shape (n,).
+    target : torch.Tensor of shape (n, ...)
+        What the rows are moved away from. Slicing the objective slices it.
+    gradient : callable or None, default=None
+        Maps (x, target) to the gradient of each row's loss, of the shape of x; None takes
+        that of `row_losses` by automatic differentiation.
+    """
+
+    def __init__(self, row_losses, target, gradient=None):
+        self._row_losses = row_losses
+        self._target = target
+        self._gradient = gradient
+
+    def __getitem__(self, rows):
+        return Objective(self._row_losses, self._target[rows], self._gradient)
+
+    @torch.no_grad()
+    def judge(self, x):
+        """Return (losses, fooled) at `x`."""
+        return self._row_losses(x, self._target)
+
+    def gradient(self, x):
+        """Return the gradient of each row's loss at `x`."""
+        if self._gradient is not None:
+            return self._gradient(x, self._target)
+        return input_gradient(lambda x: self._row_losses(x, self._target)[0].sum(), x)
+
+
+def fgsm(objective, x, epsilon, *, norm="linf", clip=None):
+    """Fast gradient sign method: one step of size ε (Goodfellow et al. 2015).
+
+    Parameters
+    ----------
+    objective : Objective
     x : torch.Tensor of shape (n, ...)
     epsilon, norm, clip
-        As in `perturb`.
+        As in `sk_advbp.perturbation.perturb`.
 
     Returns
     -------
     moved : torch.Tensor of shape (n, ...)
     """
-    gradient = partial(input_gradient, lambda x: row_losses(x)[0].sum())
-    return displace(gradient, x, epsilon, norm=norm, clip=clip)
+    return displace(objective.gradient, x, epsilon, norm=norm, clip=clip)
 
 
 def pgd(
-    row_losses,
+    objective,
     x,
     epsilon,
     *,
@@ -47,59 +88,90 @@ def pgd(
     clip=None,
     n_steps=20,
     step_size=0.125,
-    n_restarts=1,
-    generator=None,
+    generators=(None,),
+    until_fooled=False,
 ):
     """Projected gradient ascent on the loss within the ε-ball (Madry et al. 2018).
 
     Parameters
     ----------
-    row_losses, x, epsilon, norm, clip
+    objective, x, epsilon, norm, clip
         As in `fgsm`.
     n_steps : int, default=20
     step_size : float, default=0.125
         As a share of ε.
-    n_restarts : int, default=1
-        Each starts at a point drawn uniformly from the ball.
-    generator : torch.Generator or None, default=None
+    generators : sequence of (torch.Generator or None), default=(None,)
+        One a restart, on the CPU. Each restart starts at a point drawn uniformly from the
+        ball; None draws from torch's global generator. Taken from batch to batch, they
+        give the points that they would give to all rows at once.
+    until_fooled : bool, default=False
+        Whether a row rests as soon as a candidate is misclassified: the same rows are
+        fooled, in less time, by candidates of a smaller loss.
 
     Returns
     -------
     moved : torch.Tensor of shape (n, ...)
         For each sample, of the clean point, the FGSM point and the last point of each
-        restart: one that is misclassified, else the one of the largest loss.
+        restart: one that is misclassified, else the one of the largest loss. Of several
+        that are misclassified, the one of the largest loss.
     """
-    gradient = partial(input_gradient, lambda x: row_losses(x)[0].sum())
-    strongest = Strongest(row_losses, x)
-    strongest.challenge(displace(gradient, x, epsilon, norm=norm, clip=clip))
-    for _ in range(n_restarts):
-        moved = bounded(x + uniform_in_ball(x, epsilon, norm, generator), x, clip)
+    strongest = Strongest(objective, x)
+    rows = slice(None)
+    candidate = displace(objective.gradient, x, epsilon, norm=norm, clip=clip)
+    strongest.challenge(candidate, rows)
+    for generator in generators:
+        start = random_start(x, epsilon, norm, generator)
+        if until_fooled:
+            rows = ~strongest.fooled
+            if not rows.any():
+                break
+        origin, climbed = x[rows], objective[rows]
+        moved = bounded(origin + start[rows], origin, clip)
         for _ in range(n_steps):
-            step = steepest_ascent(gradient(moved), epsilon, norm).mul_(step_size)
-            moved = bounded(x + project(moved + step - x, epsilon, norm), x, clip)
-        strongest.challenge(moved)
+            moved += steepest_ascent(climbed.gradient(moved), epsilon, norm).mul_(step_size)
+            moved = bounded(origin + project(moved.sub_(origin), epsilon, norm), origin, clip)
+        strongest.challenge(moved, rows)
     return strongest.points
 
 
 class Strongest:
     """The strongest point for each sample among those that it was challenged with."""
 
-    def __init__(self, row_losses, x):
-        self._row_losses = row_losses
+    def __init__(self, objective, x):
+        self._objective = objective
         self.points = x.clone()
-        self._losses, self._fooled = self._judge(x)
+        self._losses, self.fooled = objective.judge(x)
 
-    @torch.no_grad()
-    def _judge(self, x):
-        return self._row_losses(x)
+    def challenge(self, candidate, rows):
+        """Take over the `rows` in which `candidate` fools the net, or has the larger loss."""
+        losses, fooled = self._objective[rows].judge(candidate)
+        before = self.fooled[rows]
+        wins = torch.where(fooled == before, losses > self._losses[rows], fooled)
+        axes = (-1,) + (1,) * (candidate.ndim - 1)
+        self.points[rows] = torch.where(wins.view(axes), candidate, self.points[rows])
+        self._losses[rows] = torch.where(wins, losses, self._losses[rows])
+        self.fooled[rows] = fooled | before
 
-    def challenge(self, candidate):
-        """Take over the rows in which `candidate` fools the net, or has the larger loss."""
-        losses, fooled = self._judge(candidate)
-        wins = torch.where(fooled == self._fooled, losses > self._losses, fooled)
-        self.points[wins] = candidate[wins]
-        self._losses = torch.where(wins, losses, self._losses)
-        self._fooled = fooled | self._fooled
+
+def random_start(x, epsilon, norm="linf", generator=None):
+    """Draw, for each sample of `x`, a point uniformly from the ε-ball around zero.
+
+    As `sk_advbp.perturbation.uniform_in_ball`, but the same numbers whatever the device and
+    however the rows are cut into batches: one uniform number after the other, row by row,
+    made normal by the quantile function where the ball is round.
+    """
+    extra = int(norm == "l2")  # the radius
+    u = torch.rand((len(x), math.prod(x.shape[1:]) + extra), dtype=x.dtype, generator=generator)
+    u = u.to(x.device)
+    if norm == "linf":
+        return (2 * u - 1).view(x.shape) * epsilon
+    radius = u[:, -1].view(-1, *(1,) * (x.ndim - 1))
+    # torch.rand may return 0, of which the quantile is infinite.
+    direction = torch.special.ndtri(u[:, :-1].clamp(min=2**-26)).reshape(x.shape)
+    direction = direction * (torch.as_tensor(epsilon, device=x.device) > 0)
+    axes = _feature_axes(x, epsilon)
+    dimension = (direction != 0).sum(axes, keepdim=True).clamp_min(1)
+    return unit_vectors(direction, axes) * radius.pow(1 / dimension) * epsilon
 
 
 ATTACKS = {"fgsm": fgsm, "pgd": pgd}

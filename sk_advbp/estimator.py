@@ -233,7 +233,7 @@ class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet)
 
     def get_split_datasets(self, X, y=None, **fit_params):
         """Return (training, validation) datasets; the latter None where nothing is held out."""
-        if self._epochs == 1 and self._incremental:
+        if self._incremental:
             return X, None
         if self.train_split is not None:
             train, valid = super().get_split_datasets(X, y, **fit_params)
@@ -259,8 +259,6 @@ class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet)
 
     # ---- fit -------------------------------------------------------------------------
 
-    _incremental = False
-
     def _fit(self, X, y, sample_weight, *, fresh, incremental=False, **target_options):
         """Check everything, then train: from the start where `fresh`, else from where it is."""
         with self._unchanged_on_error(fresh):
@@ -278,9 +276,8 @@ class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet)
                 self._reapply_optimizer_parameters()
                 if not incremental:
                     self._initialize_callbacks()
-            vars(self).update(_displace=displacement, _incremental=incremental)
-            self.train(dataset, target, epochs=1 if incremental else self.max_epochs)
-            del self._incremental
+            self._displace = displacement
+            self.train(dataset, target, incremental=incremental)
         return self
 
     def _displacement(self):

@@ -26,6 +26,16 @@ from sk_advbp.perturbation import input_gradient
 
 __all__ = ["AdversarialNet"]
 
+# The attributes that only a running training has.
+PIECES_OF_TRAINING = (
+    "_training",
+    "_incremental",
+    "_schedule",
+    "_displace",
+    "_closed_form",
+    "_fused_step",
+)
+
 # In the order in which the passes of a step draw their dropout masks.
 MASKS = ("perturbation_masks", "masks", "clean_masks")
 
@@ -73,7 +83,7 @@ class AdversarialNet(NeuralNet):
     _closed_form = None
     _fused_step = None
     _schedule = None
-    _epochs = None
+    _incremental = False
     _training = False
 
     # ---- components ------------------------------------------------------------------
@@ -272,7 +282,7 @@ class AdversarialNet(NeuralNet):
             adversarial_gradients,
             weights=[layer.weight for layer in module.layers],
             biases=[layer.bias for layer in module.layers],
-            activation=self.activation,
+            activation=module.activation,
             output=self.output,
             clean_weight=float(self.clean_weight),
         )
@@ -280,17 +290,18 @@ class AdversarialNet(NeuralNet):
     def _closed_form_step(self, x, y, weight):
         """Fill ``.grad`` as back-propagation would, without a graph."""
         drawn, perturb = {}, self._displace
-        if self.dropout or self.input_dropout:
-            self._set_training(True)
+        module = self.module_
+        if module.dropout or module.input_dropout:
+            module.train()
             kinds = ("masks",) if perturb is None else MASKS[: 3 if self.clean_weight else 2]
-            drawn = {kind: self.module_.dropout_masks(x) for kind in kinds}
+            drawn = {kind: module.dropout_masks(x) for kind in kinds}
         loss, logits, *gradients = self._closed_form(
             x, y, perturb=perturb, sample_weight=weight, **drawn
         )
         parameters = self._closed_form.keywords["weights"], self._closed_form.keywords["biases"]
         for of_kind, gradients_of_kind in zip(parameters, gradients, strict=True):
             for parameter, gradient in zip(of_kind, gradients_of_kind, strict=True):
-                parameter.grad = gradient
+                parameter.grad = gradient if parameter.requires_grad else None
         return {"loss": loss, "y_pred": logits}
 
     def train_step(self, batch, **fit_params):
@@ -372,7 +383,7 @@ class AdversarialNet(NeuralNet):
                 self.history.record(f"{prefix}_batch_count", len(means.losses))
                 self._record(f"{prefix}_loss", means.of(means.losses), better=min)
         if training:
-            self._check_finite(self.history[-1, "train_loss"])
+            self._check_finite("training loss", self.history[-1, "train_loss"])
         else:
             self._record(self.valid_score, means.of(means.scores), better=max)
 
@@ -382,8 +393,10 @@ class AdversarialNet(NeuralNet):
             self.module_.generator = self._noise_generator()
         if self._displace is not None:
             self._displace.keywords["generator"] = self._noise_generator()
-        if self.lr_schedule == "linear" and self._schedule is None and self._epochs:
-            steps = self._epochs * len(iterator)
+        # Callbacks may have frozen parameters or replaced the optimizer since the last epoch.
+        self._closed_form, self._fused_step = self._closed_form_of(self.module_), None
+        if self.lr_schedule == "linear" and self._schedule is None and not self._incremental:
+            steps = self.max_epochs * len(iterator)
             self._schedule = LinearLR(self.optimizer_, 1.0, 0.0, total_iters=steps)
 
     def _noise_generator(self):
@@ -399,17 +412,16 @@ class AdversarialNet(NeuralNet):
         self.history.record(name, value)
         self.history.record(f"{name}_best", better([value, *earlier]) == value)
 
-    def _check_finite(self, *values):
-        if not all(map(math.isfinite, values)):
+    def _check_finite(self, what, value):
+        if not math.isfinite(value):
             raise ValueError(
-                f"The training loss became {values[0]} in epoch {len(self.history)}. Try a "
-                f"smaller lr (now {self.lr!r}) or epsilon, or scale X to a small range, with "
-                "StandardScaler for instance."
+                f"The {what} became {value} in epoch {len(self.history)}. Try a smaller lr (now "
+                f"{self.lr!r}) or epsilon, or scale X to a small range, with StandardScaler for "
+                "instance."
             )
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         """Run the epochs; Ctrl-C ends them with a warning and a usable net."""
-        self._epochs = self.max_epochs if epochs is None else epochs
         try:
             return super().fit_loop(X, y, epochs=epochs, **fit_params)
         except TrainingStopped:
@@ -418,20 +430,28 @@ class AdversarialNet(NeuralNet):
             warnings.warn("Training interrupted by user.", ConvergenceWarning, stacklevel=2)
             return self
 
-    def train(self, dataset, y=None, epochs=None):
-        """Train the initialized net on `dataset` for `epochs`; None is `max_epochs`."""
+    def train(self, dataset, y=None, incremental=False):
+        """Train the initialized net on `dataset`, for `max_epochs` or one more epoch.
+
+        Parameters
+        ----------
+        dataset : torch.utils.data.Dataset
+        y : ndarray or None, default=None
+            The encoded targets, for `train_split`.
+        incremental : bool, default=False
+            Whether it is one epoch at the constant rate, with nothing held out.
+        """
         user_data = {"X": getattr(dataset, "X", dataset), "y": getattr(dataset, "y", y)}
-        vars(self)["_training"] = True
-        self._closed_form = self._closed_form_of(self.module_)
+        vars(self).update(_training=True, _incremental=incremental)
         try:
             self.notify("on_train_begin", **user_data)
-            self.fit_loop(dataset, y, epochs=epochs)
+            self.fit_loop(dataset, y, epochs=1 if incremental else None)
             self.notify("on_train_end", **user_data)
             for parameter in self.module_.parameters():
-                self._check_finite(float(parameter.detach().sum()))
+                self._check_finite("sum of some weights", float(parameter.detach().sum()))
         finally:
             # The pieces of a running training are not part of the fitted state.
-            for name in ("_training", "_schedule", "_epochs", "_displace", "_closed_form", "_fused_step"):
+            for name in PIECES_OF_TRAINING:
                 vars(self).pop(name, None)
         self.module_.eval()
         return self

@@ -44,7 +44,8 @@ class FusedStep:
         )
         hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
         one_kind = len({(p.device, p.dtype) for p in parameters}) == 1
-        return plain and one_kind and not hooks and all(optimizer.state.get(p) for p in parameters)
+        ready = all(p.requires_grad and optimizer.state.get(p) for p in parameters)
+        return plain and one_kind and not hooks and ready
 
     def __call__(self):
         """Update the parameters from their ``.grad``."""
