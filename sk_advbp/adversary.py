@@ -29,7 +29,6 @@ _CONSTRAINTS = {
     "n_steps": [_COUNT],
     "step_size": [Interval(numbers.Real, 0, None, closed="neither"), None],
     "n_restarts": [_COUNT],
-    "random_state": ["random_state"],
 }
 
 

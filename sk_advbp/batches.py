@@ -115,7 +115,7 @@ def unwrap_subset(dataset):
     """Return (dataset, rows) of nested ``torch.utils.data.Subset``s; rows None for all."""
     rows = None
     while isinstance(dataset, Subset):
-        indices = torch.as_tensor(np.asarray(dataset.indices), dtype=torch.long)
+        indices = torch.from_numpy(np.array(dataset.indices, dtype=np.int64))
         rows = indices if rows is None else indices[rows]
         dataset = dataset.dataset
     return dataset, rows

@@ -138,6 +138,13 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         Of weights and computation. ``"auto"``: float64 for input that is not float32, while X
         has at most 200,000 values, else float32. A module of yours runs in float32 unless
         ``"float64"`` is given.
+    perturbation_dtype : {"auto", "float32", "bfloat16"}, default="auto"
+        Of the first pass, of which only a direction is wanted; the update keeps that of the
+        weights. ``"auto"``: bfloat16 where the hardware has products of it (AMX, AVX512-BF16,
+        CUDA 8.0) and the layers are large enough to gain, never with float64 weights.
+        ``"float32"``: as the weights.
+    amp : bool, default=False
+        Whether both passes run in bfloat16, with float32 weights and optimizer.
     compile : bool, default=False
         Whether `module` is compiled by torch; options are given as ``compile__…``.
     use_caching : bool or "auto", default="auto"
@@ -279,6 +286,8 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         verbose=0,
         device="auto",
         dtype="auto",
+        perturbation_dtype="auto",
+        amp=False,
         compile=False,
         use_caching="auto",
         torch_load_kwargs=None,

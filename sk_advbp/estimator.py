@@ -16,7 +16,7 @@ import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils._param_validation import validate_parameter_constraints
+from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from skorch.utils import data_from_dataset, get_map_location, is_dataset
 from torch.utils.data import DataLoader, Subset
@@ -114,6 +114,8 @@ class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet)
         parameters = self.get_params(deep=False)
         validate_parameter_constraints(self._parameter_constraints, parameters, type(self).__name__)
         check_hidden_layer_sizes(self.hidden_layer_sizes)
+        if self.amp and self.dtype == "float64":
+            raise InvalidParameterError("amp=True keeps float32 weights. Got dtype='float64'.")
 
     def _validate_params(self):
         """Do nothing: skorch's checks are part of `_check_parameters`."""
@@ -160,7 +162,7 @@ class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet)
         if self.dtype != "auto":
             return self.dtype
         large = math.prod(X.shape) > FLOAT64_VALUES
-        if large or not self._has_own_module or X.dtype in (np.float16, np.float32):
+        if large or self.amp or not self._has_own_module or X.dtype in (np.float16, np.float32):
             return "float32"
         return "float64"
 

@@ -4,25 +4,23 @@ import math
 import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
-from copy import deepcopy
 from functools import partial
-from types import MappingProxyType
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EpochTimer, PrintLog
+from skorch.callbacks import Callback
 from skorch.dataset import get_len, unpack_data
 from skorch.utils import to_tensor
 from torch.optim.lr_scheduler import LinearLR
-from torch.utils.data import DataLoader
 
 from sk_advbp.backprop import adversarial_gradients
-from sk_advbp.batches import ArrayDataset, Batches, WeightedInput, unwrap_subset
-from sk_advbp.callbacks import SklearnCallbacks, StopEarly, TrainingStopped
-from sk_advbp.mlp import MultilayerPerceptron
-from sk_advbp.optimizers import FUSED_OPTIMIZERS, FusedStep
+from sk_advbp.batches import WeightedInput
+from sk_advbp.callbacks import TrainingStopped
+from sk_advbp.components import Components
+from sk_advbp.optimizers import FusedStep
 from sk_advbp.perturbation import input_gradient
+from sk_advbp.precision import pays_in_bfloat16
 
 __all__ = ["AdversarialNet"]
 
@@ -57,12 +55,11 @@ def preserved_buffers(module):
             owner._buffers.update(buffers)
 
 
-class AdversarialNet(NeuralNet):
+class AdversarialNet(Components):
     """A skorch net that learns from adversarially moved mini-batches.
 
-    A subclass has the parameters of `AdvBPClassifier`, sets `device_`, `dtype_`,
-    `generator_` and `_displace` before it trains, and says in `valid_score` under which
-    name the score on held-out data goes to the history.
+    A subclass sets `_displace` before it trains, and says in `valid_score` under which name
+    the score on held-out data goes to the history.
 
     Notes
     -----
@@ -72,12 +69,6 @@ class AdversarialNet(NeuralNet):
     Differs from the paper: a share `clean_weight` of the clean loss may enter the update.
     """
 
-    # skorch sets these in __init__, where scikit-learn allows nothing but the parameters.
-    initialized_ = False
-    history_ = None
-    virtual_params_ = MappingProxyType({})
-    _params_to_validate = frozenset()
-
     valid_score = None
     _displace = None
     _closed_form = None
@@ -85,132 +76,6 @@ class AdversarialNet(NeuralNet):
     _schedule = None
     _incremental = False
     _training = False
-
-    # ---- components ------------------------------------------------------------------
-
-    @property
-    def _default_callbacks(self):
-        callbacks = [("epoch_timer", EpochTimer())]
-        if self.verbose:
-            callbacks.append(("print_log", PrintLog()))
-        if self.early_stopping:
-            stop = StopEarly(
-                patience=self.n_iter_no_change,
-                threshold=self.tol,
-                threshold_mode="abs",
-                load_best=True,
-            )
-            callbacks.insert(1, ("stop_early", stop))
-        if hasattr(self, "_skl_callbacks"):
-            callbacks.insert(1, ("sklearn_callbacks", SklearnCallbacks()))
-        return callbacks
-
-    @property
-    def _has_own_module(self):
-        return self.module is None
-
-    @contextmanager
-    def _lent_generator(self):
-        """Seed torch's global generator from ours for code that knows no other.
-
-        Modules, losses and iterators of the user draw from the global one. It is as
-        before when they have finished.
-        """
-        if self._has_own_module and self.iterator_train is Batches:
-            yield
-            return
-        device = torch.device(self.device_)
-        seed = int(torch.randint(2**62, (), generator=self.generator_))
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.default_generator.manual_seed(seed)
-            if device.type == "cuda":
-                torch.cuda.manual_seed(seed)
-            yield
-
-    @contextmanager
-    def _resolved_device(self):
-        """Let skorch's own methods, which read `device`, see the resolved one."""
-        given = self.device
-        vars(self)["device"] = self.device_
-        try:
-            yield
-        finally:
-            vars(self)["device"] = given
-
-    def initialize(self):
-        """Build module, criterion, optimizer, callbacks and history anew."""
-        with self._lent_generator(), self._resolved_device():
-            return super().initialize()
-
-    def initialize_module(self):
-        """Build `module_`: the package's perceptron, or the user's module."""
-        kwargs = self.get_params_for("module")
-        dtype = getattr(torch, self.dtype_)
-        if self._has_own_module:
-            module = MultilayerPerceptron(
-                **self._perceptron_parameters() | kwargs, generator=self.generator_, dtype=dtype
-            )
-        else:
-            module = self.initialized_instance(self.module, kwargs)
-            # A module that was given as an object is a parameter: a fit must not train it.
-            module = (deepcopy(module) if module is self.module else module).to(dtype)
-        self.module_ = module
-        return self
-
-    def initialize_criterion(self):
-        """Build `criterion_`, which returns one loss a sample."""
-        criterion = self.criterion or self._default_criterion()
-        try:
-            self.criterion_ = criterion(**self.get_params_for("criterion") | {"reduction": "none"})
-        except TypeError as error:
-            raise ValueError(
-                f"criterion must be a class that takes reduction='none', so that each sample "
-                f"has a loss of its own. Got {criterion!r}: {error}"
-            ) from error
-        return self
-
-    def get_params_for_optimizer(self, prefix, named_parameters):
-        """Return the optimizer's arguments: skorch's, and `fused` where torch has it."""
-        args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
-        if self.optimizer in FUSED_OPTIMIZERS and "foreach" not in kwargs:
-            kwargs.setdefault("fused", torch.device(self.device_).type in ("cpu", "cuda"))
-        return args, kwargs
-
-    def _reapply_optimizer_parameters(self):
-        """Write `lr` and ``optimizer__…``, which `set_params` may have changed, into the optimizer.
-
-        It also undoes what a schedule has made of the rate.
-        """
-        parameters = self.get_all_learnable_params()
-        (groups,), kwargs = self.get_params_for_optimizer("optimizer", parameters)
-        for live, given in zip(self.optimizer_.param_groups, groups, strict=True):
-            live.pop("initial_lr", None)
-            live.update(kwargs | {k: v for k, v in given.items() if k != "params"})
-
-    def torch_compile(self, module, name):
-        """Compile in place, so that the keys of the state stay those of the plain module."""
-        if self.compile and name == "module":
-            module.compile(**self.get_params_for("compile"))
-        return module
-
-    def load_params(self, *args, **kwargs):
-        """Load the parameters of `module_` and others, as in skorch, onto `device_`."""
-        with self._resolved_device():
-            super().load_params(*args, **kwargs)
-
-    def get_iterator(self, dataset, training=False):
-        """Return the iterator over mini-batches; ours shuffles in training."""
-        given = self.iterator_train if training else self.iterator_valid
-        if given is not Batches:
-            return super().get_iterator(dataset, training=training)
-        kwargs = self.get_params_for("iterator_train" if training else "iterator_valid")
-        kwargs.setdefault("batch_size", self.batch_size if training else self._rows_at_once())
-        kwargs.setdefault("shuffle", training)
-        if kwargs["batch_size"] == -1:
-            kwargs["batch_size"] = len(dataset)
-        ours = isinstance(unwrap_subset(dataset)[0], ArrayDataset)
-        generator = self.generator_ if kwargs["shuffle"] else None
-        return (Batches if ours else DataLoader)(dataset, **kwargs, generator=generator)
 
     # ---- the step --------------------------------------------------------------------
 
@@ -251,12 +116,14 @@ class AdversarialNet(NeuralNet):
         self._set_training(True)
 
         def loss_at(x):
-            y_pred = self.infer(x)
+            with self._autocast(self.amp):
+                y_pred = self.infer(x)
+            y_pred = y_pred.to(getattr(torch, self.dtype_))
             return self.get_loss(y_pred, yi, X=Xi, training=True), y_pred
 
         moved, unobserved = x, partial(preserved_buffers, self.module_)
         if self._displace is not None:
-            with unobserved():
+            with unobserved(), self._autocast(self._first_pass_dtype() is not None):
                 moved = self._displace(partial(input_gradient, lambda x: loss_at(x)[0]), x)
         loss, y_pred = loss_at(moved)
         if self.clean_weight and self._displace is not None:
@@ -265,6 +132,21 @@ class AdversarialNet(NeuralNet):
             loss = torch.lerp(loss, clean_loss, float(self.clean_weight))
         loss.backward()
         return {"loss": loss.detach(), "y_pred": y_pred.detach()}
+
+    def _first_pass_dtype(self):
+        """Return the dtype of the first pass where it is not that of the weights, else None."""
+        if self.perturbation_dtype == "auto":
+            low = self.dtype_ == "float32" and pays_in_bfloat16(
+                self.device_, self.batch_size * sum(p.numel() for p in self.module_.parameters())
+            )
+        else:
+            low = self.perturbation_dtype == "bfloat16"
+        return torch.bfloat16 if low else None
+
+    def _autocast(self, enabled):
+        """Let torch choose which operations of a custom module run in bfloat16."""
+        device = torch.device(self.device_).type
+        return torch.autocast(device, torch.bfloat16) if enabled else nullcontext()
 
     def _closed_form_of(self, module):
         """Return the step's gradients as a function of (x, y, …), where they are known.
@@ -276,7 +158,7 @@ class AdversarialNet(NeuralNet):
             getattr(type(self), name) is not getattr(AdversarialNet, name)
             for name in ("infer", "get_loss")
         )
-        if not self._has_own_module or self.criterion is not None or self.compile or changed:
+        if not self._has_own_module or self.criterion is not None or changed:
             return None
         return partial(
             adversarial_gradients,
@@ -285,6 +167,8 @@ class AdversarialNet(NeuralNet):
             activation=module.activation,
             output=self.output,
             clean_weight=float(self.clean_weight),
+            perturbation_dtype=self._first_pass_dtype(),
+            compute_dtype=torch.bfloat16 if self.amp else None,
         )
 
     def _closed_form_step(self, x, y, weight):

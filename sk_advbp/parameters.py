@@ -112,6 +112,8 @@ CONSTRAINTS = {
     "warm_start": ["boolean"],
     "verbose": ["verbose"],
     "dtype": [StrOptions({"auto", "float32", "float64"})],
+    "perturbation_dtype": [StrOptions({"auto", "float32", "bfloat16"})],
+    "amp": ["boolean"],
     "compile": ["boolean"],
     "use_caching": ["boolean", StrOptions({"auto"})],
     "torch_load_kwargs": [dict, None],

@@ -1,0 +1,80 @@
+"""The bridge to the Adversarial Robustness Toolbox (ART), imported only when it is crossed."""
+
+from copy import deepcopy
+
+from torch import nn
+
+from sk_advbp.robustness import attacked_net
+
+__all__ = ["to_art"]
+
+
+class ReducedLoss:
+    """A criterion with one loss a row, under the `reduction` that ART sets it to."""
+
+    def __init__(self, criterion):
+        self.reduction = "mean"
+        self._criterion = criterion
+
+    def __call__(self, logits, target):
+        """Return the losses of `logits`; `target` are labels, or one-hot rows of them."""
+        losses = self._criterion(logits, target.argmax(1) if target.ndim == 2 else target)
+        return losses if self.reduction == "none" else getattr(losses, self.reduction)()
+
+
+def to_art(estimator, clip_values="same"):
+    """Return the Adversarial Robustness Toolbox's classifier over a fitted net.
+
+    Its attacks (APGD, Square and many more) then run on our nets. It takes float32 arrays
+    in the units that the net itself sees.
+
+    Parameters
+    ----------
+    estimator : AdvBPClassifier, or a pipeline or search whose last step is one
+        Fitted. Of a pipeline the last step alone is wrapped: transform the data first.
+    clip_values : tuple (low, high), None or "same", default="same"
+        Bounds of the data, numbers or arrays of the shape of one sample. ``"same"``: the
+        estimator's `clip`. Beware: ART pulls values from outside into them, which our
+        `clip`, as a bound of the perturbation, never does.
+
+    Returns
+    -------
+    classifier : art.estimators.classification.PyTorchClassifier
+        Over a float32 copy of ``module_``, with the loss of the training and on the device
+        of the estimator. Its labels are the indices of ``classes_``.
+
+    Raises
+    ------
+    ImportError
+        The Adversarial Robustness Toolbox is not installed.
+    TypeError
+        There is no net of this package at the end of `estimator`.
+    sklearn.exceptions.NotFittedError
+        Before ``fit``.
+
+    References
+    ----------
+    Maria-Irina Nicolae et al., "Adversarial Robustness Toolbox v1.0.0", arXiv:1807.01069.
+    """
+    try:
+        from art.estimators.classification import PyTorchClassifier
+    except ImportError as error:
+        raise ImportError(
+            "to_art needs the Adversarial Robustness Toolbox, which comes with the extra "
+            "'attacks': python -m pip install -c constraints.txt -e \".[attacks]\""
+        ) from error
+    _, net = attacked_net(estimator)
+    net.check_is_fitted()
+    loss = deepcopy(net.criterion_).float()
+    if type(loss) is nn.CrossEntropyLoss:
+        loss.reduction = "mean"  # ART knows it, and that it takes labels
+    else:
+        loss = ReducedLoss(loss)
+    return PyTorchClassifier(
+        model=deepcopy(net.module_).float().eval(),
+        loss=loss,
+        input_shape=net.sample_shape_,
+        nb_classes=net._n_outputs(),
+        clip_values=net.clip if isinstance(clip_values, str) else clip_values,
+        device_type="gpu" if net.device_.startswith("cuda") else "cpu",
+    )

@@ -1,0 +1,158 @@
+"""Module, criterion, optimizer, callbacks and iterators of the net, on their device."""
+
+from contextlib import contextmanager
+from copy import deepcopy
+from types import MappingProxyType
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import EpochTimer, PrintLog
+from torch.utils.data import DataLoader
+
+from sk_advbp.batches import ArrayDataset, Batches, unwrap_subset
+from sk_advbp.callbacks import SklearnCallbacks, StopEarly
+from sk_advbp.mlp import MultilayerPerceptron
+from sk_advbp.optimizers import FUSED_OPTIMIZERS
+
+__all__ = ["Components"]
+
+
+class Components(NeuralNet):
+    """The parts of a skorch net as this package builds them; training is `AdversarialNet`'s.
+
+    A subclass has the parameters of `AdvBPClassifier`, and sets `device_`, `dtype_` and
+    `generator_` before it calls `initialize`.
+    """
+
+    # skorch sets these in __init__, where scikit-learn allows nothing but the parameters.
+    initialized_ = False
+    history_ = None
+    virtual_params_ = MappingProxyType({})
+    _params_to_validate = frozenset()
+
+    @property
+    def _default_callbacks(self):
+        callbacks = [("epoch_timer", EpochTimer())]
+        if self.verbose:
+            callbacks.append(("print_log", PrintLog()))
+        if self.early_stopping:
+            stop = StopEarly(
+                patience=self.n_iter_no_change,
+                threshold=self.tol,
+                threshold_mode="abs",
+                load_best=True,
+            )
+            callbacks.insert(1, ("stop_early", stop))
+        if hasattr(self, "_skl_callbacks"):
+            callbacks.insert(1, ("sklearn_callbacks", SklearnCallbacks()))
+        return callbacks
+
+    @property
+    def _has_own_module(self):
+        return self.module is None
+
+    @contextmanager
+    def _lent_generator(self):
+        """Seed torch's global generator from ours for code that knows no other.
+
+        Modules, losses and iterators of the user draw from the global one. It is as
+        before when they have finished.
+        """
+        if self._has_own_module and self.iterator_train is Batches:
+            yield
+            return
+        device = torch.device(self.device_)
+        seed = int(torch.randint(2**62, (), generator=self.generator_))
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.default_generator.manual_seed(seed)
+            if device.type == "cuda":
+                torch.cuda.manual_seed(seed)
+            yield
+
+    @contextmanager
+    def _resolved_device(self):
+        """Let skorch's own methods, which read `device`, see the resolved one."""
+        given = self.device
+        vars(self)["device"] = self.device_
+        try:
+            yield
+        finally:
+            vars(self)["device"] = given
+
+    def initialize(self):
+        """Build module, criterion, optimizer, callbacks and history anew."""
+        with self._lent_generator(), self._resolved_device():
+            return super().initialize()
+
+    def initialize_module(self):
+        """Build `module_`: the package's perceptron, or the user's module."""
+        kwargs = self.get_params_for("module")
+        dtype = getattr(torch, self.dtype_)
+        if self._has_own_module:
+            module = MultilayerPerceptron(
+                **self._perceptron_parameters() | kwargs, generator=self.generator_, dtype=dtype
+            )
+        else:
+            module = self.initialized_instance(self.module, kwargs)
+            # A module that was given as an object is a parameter: a fit must not train it.
+            module = (deepcopy(module) if module is self.module else module).to(dtype)
+        self.module_ = module
+        return self
+
+    def initialize_criterion(self):
+        """Build `criterion_`, which returns one loss a sample."""
+        criterion = self.criterion or self._default_criterion()
+        try:
+            self.criterion_ = criterion(**self.get_params_for("criterion") | {"reduction": "none"})
+        except TypeError as error:
+            raise ValueError(
+                f"criterion must be a class that takes reduction='none', so that each sample "
+                f"has a loss of its own. Got {criterion!r}: {error}"
+            ) from error
+        return self
+
+    def get_params_for_optimizer(self, prefix, named_parameters):
+        """Return the optimizer's arguments: skorch's, and `fused` where torch has it."""
+        args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
+        if self.optimizer in FUSED_OPTIMIZERS and "foreach" not in kwargs:
+            kwargs.setdefault("fused", torch.device(self.device_).type in ("cpu", "cuda"))
+        return args, kwargs
+
+    def _reapply_optimizer_parameters(self):
+        """Write `lr` and ``optimizer__…``, which `set_params` may have changed, into the optimizer.
+
+        It also undoes what a schedule has made of the rate.
+        """
+        parameters = self.get_all_learnable_params()
+        (groups,), kwargs = self.get_params_for_optimizer("optimizer", parameters)
+        for live, given in zip(self.optimizer_.param_groups, groups, strict=True):
+            live.pop("initial_lr", None)
+            live.update(kwargs | {k: v for k, v in given.items() if k != "params"})
+
+    def torch_compile(self, module, name):
+        """Compile in place, so that the keys of the state stay those of the plain module.
+
+        The package's perceptron is trained in closed form, without a graph to compile.
+        """
+        if self.compile and name == "module" and not self._has_own_module:
+            module.compile(**self.get_params_for("compile"))
+        return module
+
+    def load_params(self, *args, **kwargs):
+        """Load the parameters of `module_` and others, as in skorch, onto `device_`."""
+        with self._resolved_device():
+            super().load_params(*args, **kwargs)
+
+    def get_iterator(self, dataset, training=False):
+        """Return the iterator over mini-batches; ours shuffles in training."""
+        given = self.iterator_train if training else self.iterator_valid
+        if given is not Batches:
+            return super().get_iterator(dataset, training=training)
+        kwargs = self.get_params_for("iterator_train" if training else "iterator_valid")
+        kwargs.setdefault("batch_size", self.batch_size if training else self._rows_at_once())
+        kwargs.setdefault("shuffle", training)
+        if kwargs["batch_size"] == -1:
+            kwargs["batch_size"] = len(dataset)
+        ours = isinstance(unwrap_subset(dataset)[0], ArrayDataset)
+        generator = self.generator_ if kwargs["shuffle"] else None
+        return (Batches if ours else DataLoader)(dataset, **kwargs, generator=generator)

@@ -1,0 +1,342 @@
+"""How hard a fitted net is to fool: scores, a scorer, a curve.
+
+Every function takes an `AdvBPClassifier`, a pipeline whose last step is one, or a fitted
+search (``GridSearchCV``) over either. The attack acts in the space that the *last step*
+sees: ε and clip are in the units of the transformed features.
+"""
+
+import numpy as np
+from sklearn.metrics import accuracy_score
+from sklearn.pipeline import Pipeline
+
+from sk_advbp.adversary import AdversaryMixin
+
+__all__ = [
+    "AdversarialScorer",
+    "adversarial_accuracy_score",
+    "adversarial_examples",
+    "make_adversarial_scorer",
+    "robustness_curve",
+    "transfer_accuracy_score",
+]
+
+
+def attacked_net(estimator):
+    """Return the transformers before the net, and the net.
+
+    Parameters
+    ----------
+    estimator : AdvBPClassifier, pipeline or search
+
+    Returns
+    -------
+    transformers : list of fitted transformers
+        From the outside inwards; empty without a pipeline.
+    net : AdvBPClassifier
+
+    Raises
+    ------
+    TypeError
+        There is no such net at the end.
+    """
+    transformers, last = [], estimator
+    while not isinstance(last, AdversaryMixin):
+        if isinstance(last, Pipeline):
+            transformers += [last[:-1]] if len(last) > 1 else []
+            last = last[-1]
+        elif hasattr(last, "best_estimator_"):
+            last = last.best_estimator_
+        else:
+            raise TypeError(
+                "only an AdvBPClassifier, a pipeline whose last step is one, or a fitted search "
+                f"over them can be attacked. Got {estimator!r}."
+            )
+    return transformers, last
+
+
+def transformed(transformers, X):
+    """Return X as the net sees it."""
+    for transformer in transformers:
+        X = transformer.transform(X)
+    return X
+
+
+def adversarial_examples(estimator, X, y=None, *, epsilon=None, attack="fgsm", **options):
+    """Return adversarial examples in the original units of X, through a pipeline too.
+
+    Parameters
+    ----------
+    estimator : fitted AdvBPClassifier, pipeline or search
+    X : array-like of shape (n_samples, n_features)
+        As the estimator takes it.
+    y : array-like of shape (n_samples,) or None, default=None
+        Labels; None: those that the estimator predicts.
+    epsilon : float, array of the shape of one sample, or None, default=None
+        Largest perturbation, in the units that the last step sees; None: that of the
+        training.
+    attack : {"fgsm", "pgd"}, default="fgsm"
+    **options
+        `norm`, `clip`, `n_steps`, `step_size`, `n_restarts`, `random_state`, as of
+        `AdvBPClassifier.adversarial_examples`.
+
+    Returns
+    -------
+    X_adversarial : ndarray of shape (n_samples, n_features)
+        Through a pipeline X + T⁻¹(moved) − T⁻¹(T(X)), with T the transformers: for scalers
+        what the inverse returns, and X itself where nothing moved.
+
+    Raises
+    ------
+    TypeError
+        There is no net of this package at the end of `estimator`.
+    ValueError
+        The transformers cannot be inverted: no ``inverse_transform``, or T of the result is
+        not what the attack found (a ``MinMaxScaler(clip=True)``, for example, unless the
+        attack's `clip` keeps it within the bounds).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sk_advbp import AdvBPClassifier
+    >>> from sk_advbp.robustness import adversarial_examples
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = make_pipeline(StandardScaler(), AdvBPClassifier(random_state=0)).fit(X, y)
+    >>> change = adversarial_examples(net, X, y, epsilon=0.1) - X
+    >>> (abs(change) <= 0.1 * X.std(axis=0) + 1e-9).all()
+    np.True_
+    """
+    transformers, net = attacked_net(estimator)
+    clean = transformed(transformers, X)
+    moved = net.adversarial_examples(clean, y, epsilon=epsilon, attack=attack, **options)
+    return original_units(transformers, X, clean, moved) if transformers else moved
+
+
+def original_units(transformers, X, clean, moved):
+    """Return the points that the `transformers` map to `moved`, having mapped X to `clean`."""
+    points, base = moved, clean
+    try:
+        for transformer in reversed(transformers):
+            points, base = map(transformer.inverse_transform, (points, base))
+    except AttributeError as error:
+        raise ValueError(
+            "The transformers before the net have no inverse_transform, so the adversarial "
+            "examples cannot be given in the original units. In the net's own they are "
+            "pipeline[-1].adversarial_examples(pipeline[:-1].transform(X), y)."
+        ) from error
+    points = np.asarray(X, dtype=float) + (np.asarray(points) - np.asarray(base))
+    as_given = points
+    if hasattr(X, "columns") and hasattr(X, "iloc"):
+        as_given = type(X)(points, index=X.index, columns=X.columns)
+    reached, moved = np.asarray(transformed(transformers, as_given)), np.asarray(moved)
+    size = np.abs(moved - np.asarray(clean)).max(initial=0.0)
+    error = np.abs(reached - moved).max(initial=0.0)
+    if error > 1e-3 * size + 1e-6 * np.abs(moved).max(initial=0.0):
+        raise ValueError(
+            f"The transformers cannot be inverted: of the perturbation, up to {size:g}, they "
+            f"return another one, off by {error:g}. Where they clip, give the attack the same "
+            "bounds as clip=(low, high)."
+        )
+    return as_given
+
+
+def adversarial_accuracy_score(
+    estimator,
+    X,
+    y,
+    epsilon,
+    *,
+    attack="pgd",
+    norm=None,
+    clip="same",
+    n_steps=20,
+    step_size=None,
+    n_restarts=1,
+    random_state=0,
+    sample_weight=None,
+):
+    """Return the accuracy on samples that are moved against the estimator itself.
+
+    Parameters
+    ----------
+    estimator : fitted AdvBPClassifier, pipeline or search
+        The attack acts in the space that the last step sees.
+    X : array-like of shape (n_samples, n_features)
+        Clean samples, as the estimator takes them.
+    y : array-like of shape (n_samples,)
+        True labels.
+    epsilon : float or array of the shape of one sample
+        Largest perturbation, in the units that the last step sees. None: that of the
+        training.
+    attack : {"pgd", "fgsm"}, default="pgd"
+        FGSM is about `n_steps` times as fast, but blind to catastrophic overfitting.
+    norm, clip, n_steps, step_size, n_restarts
+        As of `AdvBPClassifier.adversarial_examples`.
+    random_state : int, RandomState instance or None, default=0
+        Of PGD's random starts; the default makes scores comparable.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+
+    Returns
+    -------
+    accuracy : float
+        In [0, 1]. An upper bound of the accuracy under the strongest attack. It is that of
+        ``predict`` on the adversarial examples, but PGD leaves alone what is fooled already.
+
+    Raises
+    ------
+    TypeError
+        There is no net of this package at the end of `estimator`.
+    ValueError
+        As of `AdvBPClassifier.adversarial_examples`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_advbp import AdvBPClassifier
+    >>> from sk_advbp.robustness import adversarial_accuracy_score
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = AdvBPClassifier(epsilon=0.1, random_state=0).fit(X, y)
+    >>> bool(adversarial_accuracy_score(net, X, y, 0.1) < net.score(X, y))
+    True
+    """
+    transformers, net = attacked_net(estimator)
+    return 1 - net._share_fooled(
+        transformed(transformers, X),
+        y,
+        sample_weight,
+        epsilon=epsilon,
+        attack=attack,
+        norm=norm,
+        clip=clip,
+        n_steps=n_steps,
+        step_size=step_size,
+        n_restarts=n_restarts,
+        random_state=random_state,
+    )
+
+
+class AdversarialScorer:
+    """The scorer that `make_adversarial_scorer` returns."""
+
+    def __init__(self, epsilon, options):
+        self.epsilon = epsilon
+        self.options = options
+        # The column in skorch's history.
+        self.__name__ = f"{options.get('attack', 'pgd')}_accuracy"
+
+    def __call__(self, estimator, X, y=None, sample_weight=None):
+        """Return `adversarial_accuracy_score` of the estimator."""
+        return adversarial_accuracy_score(
+            estimator, X, y, self.epsilon, sample_weight=sample_weight, **self.options
+        )
+
+    def __repr__(self):
+        options = "".join(f", {name}={value!r}" for name, value in self.options.items())
+        return f"make_adversarial_scorer({self.epsilon!r}{options})"
+
+
+def make_adversarial_scorer(epsilon, **options):
+    """Make a scorer of the accuracy under attack, for ``scoring=``.
+
+    Parameters
+    ----------
+    epsilon : float or array of the shape of one sample
+        Largest perturbation, in the units that the last step sees, whatever ε the estimator
+        is trained with.
+    **options
+        `attack` and others, as of `adversarial_accuracy_score`.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y) -> float``; greater is better. For scikit-learn's
+        ``cross_validate``, ``GridSearchCV`` and others, and for skorch's ``EpochScoring``
+        (with ``lower_is_better=False``), where the column of the history is called
+        ``pgd_accuracy`` or ``fgsm_accuracy``. It can be pickled.
+
+    Raises
+    ------
+    TypeError
+        For an option that `adversarial_accuracy_score` does not have.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from sk_advbp import AdvBPClassifier
+    >>> from sk_advbp.robustness import make_adversarial_scorer
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = AdvBPClassifier(max_epochs=10, random_state=0)
+    >>> cross_val_score(net, X, y, scoring=make_adversarial_scorer(0.1), cv=3).shape
+    (3,)
+    """
+    known = adversarial_accuracy_score.__kwdefaults__.keys() - {"sample_weight"}
+    unknown = options.keys() - known
+    if unknown:
+        raise TypeError(f"unknown options {sorted(unknown)}; accepted are {sorted(known)}")
+    return AdversarialScorer(epsilon, options)
+
+
+def robustness_curve(estimator, X, y, epsilons, **options):
+    """Return the accuracy under attack for each size of the perturbation.
+
+    Parameters
+    ----------
+    estimator : fitted AdvBPClassifier, pipeline or search
+        The attack acts in the space that the last step sees.
+    X : array-like of shape (n_samples, n_features)
+    y : array-like of shape (n_samples,)
+        True labels.
+    epsilons : sequence of n_epsilons floats, or arrays of the shape of one sample
+        In the units that the last step sees. 0 gives the clean accuracy.
+    **options
+        `attack` and others, as of `adversarial_accuracy_score`.
+
+    Returns
+    -------
+    accuracies : ndarray of shape (n_epsilons,), of dtype float64
+        In [0, 1]. Chance, or nearly zero, at a large ε is what an attack that works shows:
+        where the curve stays high, the attack is too weak.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As of `adversarial_accuracy_score`.
+    """
+    transformers, net = attacked_net(estimator)
+    X = transformed(transformers, X)
+    return np.array([adversarial_accuracy_score(net, X, y, e, **options) for e in epsilons])
+
+
+def transfer_accuracy_score(source, target, X, y, epsilon, *, sample_weight=None, **options):
+    """Return the accuracy of one classifier on samples that were moved against another.
+
+    Parameters
+    ----------
+    source : fitted AdvBPClassifier, pipeline or search
+        Whose gradients make the examples, in the space that its last step sees.
+    target : fitted classifier
+        Any of scikit-learn's, trees included; it takes X in the original units.
+    X : array-like of shape (n_samples, n_features)
+        Clean samples, as both take them.
+    y : array-like of shape (n_samples,)
+        True labels.
+    epsilon : float or array of the shape of one sample
+        Largest perturbation, in the units that the source's last step sees.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+    **options
+        `attack` (default ``"fgsm"``) and others, as of `adversarial_examples`.
+
+    Returns
+    -------
+    accuracy : float
+        In [0, 1].
+
+    Raises
+    ------
+    TypeError, ValueError
+        As of `adversarial_examples`.
+    """
+    moved = adversarial_examples(source, X, y, epsilon=epsilon, **options)
+    return accuracy_score(y, target.predict(moved), sample_weight=sample_weight)
