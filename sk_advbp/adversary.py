@@ -216,7 +216,9 @@ class AdversaryMixin:
         validate_parameter_constraints(constraints, given, "adversarial_examples")
         if isinstance(clip, str) and clip != "same":
             raise InvalidParameterError(f"clip must be (low, high), None or 'same'. Got {clip!r}.")
-        epsilon = check_epsilon(self.epsilon if epsilon is None else epsilon, self.sample_shape_)
+        if epsilon is None:
+            epsilon = self._absolute_epsilon()
+        epsilon = check_epsilon(epsilon, self.sample_shape_)
         clip = check_clip(self.clip if isinstance(clip, str) else clip, self.sample_shape_)
         move = dict(self._displacement_by(epsilon, norm or self.norm, clip).keywords)
         if attack == "pgd":

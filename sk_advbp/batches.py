@@ -13,6 +13,9 @@ from torch.utils.data import Subset
 __all__ = ["ArrayDataset", "Batches", "WeightedInput", "as_tensor"]
 
 
+# Share of a GPU's free memory that X may take; a larger one is sent piece by piece.
+RESIDENT_SHARE = 0.5
+
 # Size of the pieces in which rows are gathered: within the reach of a processor's caches.
 CHUNK_BYTES = 2**22
 
@@ -69,9 +72,21 @@ class ArrayDataset(Dataset):
         self.sample_weight = sample_weight
         self._decode = y
         self.device = torch.device(device)
-        self._x = X if sparse.issparse(X) else as_tensor(X, device)
+        self._x = X if sparse.issparse(X) else as_tensor(X, self._home_of(X))
         self._target = None if target is None else as_tensor(target, device)
         self._weight = None if sample_weight is None else as_tensor(sample_weight, device)
+
+    def _home_of(self, X):
+        """Return the device, or the CPU for an X that would take too much of its memory."""
+        if self.device.type != "cuda":
+            return self.device
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return self.device if X.nbytes <= RESIDENT_SHARE * free else torch.device("cpu")
+
+    @property
+    def home(self):
+        """The device on which rows are gathered."""
+        return self._x.device if torch.is_tensor(self._x) else torch.device("cpu")
 
     @property
     def row_bytes(self):
@@ -94,9 +109,13 @@ class ArrayDataset(Dataset):
             return first, target[0]
         if sparse.issparse(self._x):
             dense = self._x[rows.numpy() if torch.is_tensor(rows) else rows].toarray()
-            x = torch.from_numpy(dense).to(self.device)
+            x = torch.from_numpy(dense)
         else:
             x = selected(self._x, rows)
+        if x.device != self.device:
+            # From pinned memory, so that the copy goes on while the processor goes on.
+            pinned = x.pin_memory() if self.device.type == "cuda" else x
+            x = pinned.to(self.device, non_blocking=True)
         # skorch's DataLoader cannot collate None.
         target = x.new_zeros(len(x)) if self._target is None else selected(self._target, rows)
         if self._weight is None:
@@ -157,6 +176,8 @@ class Batches:
         if self.shuffle:
             order = torch.randperm(len(self.dataset), generator=self.generator)
             order = order if self._rows is None else self._rows[order]
+        if order is not None:
+            order = order.to(self._arrays.home)
         # Rows are gathered for several batches at once, which then are views: on small
         # batches each further operation costs as much as its work.
         in_chunk = size * max(1, CHUNK_BYTES // (size * self._arrays.row_bytes))

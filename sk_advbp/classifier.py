@@ -62,6 +62,11 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         from moving: one-hot columns, for instance. The default is that of the author's later
         code for pixels in [0, 1]. Beware: in ``MLPClassifier`` the same name is a constant of
         Adam.
+    epsilon_unit : {"absolute", "std"} or array of the shape of one sample, default="absolute"
+        What `epsilon` counts: ``"absolute"``, the units of X, as in the paper; ``"std"``, the
+        weighted standard deviation of each feature in the training data, found at ``fit`` or
+        the first ``partial_fit``; or numbers >= 0 of your own, one a feature. A constant
+        feature, or one of unit 0, does not move.
     norm : {"linf", "l2"}, default="linf"
         ``"linf"``: the step is ε · sign(g), the paper's. ``"l2"``: it is ε ⊙ (ε ⊙ g) / ‖ε ⊙ g‖₂
         for each sample, which for one ε is ε · g / ‖g‖₂.
@@ -136,7 +141,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         ``"auto"`` is CUDA when available, else the CPU.
     dtype : {"auto", "float32", "float64"}, default="auto"
         Of weights and computation. ``"auto"``: float64 for input that is not float32, while X
-        has at most 200,000 values, else float32. A module of yours runs in float32 unless
+        has at most 25,000 values, else float32. A module of yours runs in float32 unless
         ``"float64"`` is given.
     perturbation_dtype : {"auto", "float32", "bfloat16"}, default="auto"
         Of the first pass, of which only a direction is wanted; the update keeps that of the
@@ -176,6 +181,8 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, where X has names that are all strings.
+    epsilon_unit_ : float or ndarray of the shape of one sample
+        What one of `epsilon` is in the units of X.
     sample_shape_ : tuple of int
         Shape of one sample.
     module_ : torch.nn.Module
@@ -250,7 +257,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     }
 
     valid_score = "valid_acc"
-    _multi_output = False
+    _target_checks = {"multi_output": False}
 
     def __init__(
         self,
@@ -258,6 +265,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         activation="relu",
         *,
         epsilon=0.08,
+        epsilon_unit="absolute",
         norm="linf",
         clip=None,
         clean_weight=0.0,
@@ -381,7 +389,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
                 f"was: {self.classes_.tolist()}."
             )
 
-    def _encode(self, y, reset):
+    def _encode(self, y, reset, sample_weight=None):
         """Return the labels as indices into `classes_`, which `reset` finds if nobody announced."""
         if reset and not hasattr(self, "classes_"):
             self.classes_inferred_ = np.unique(y)
@@ -397,6 +405,16 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
 
     def _decode(self, target):
         return self.classes_[target]
+
+    def _target_of_dataset(self, y, reset):
+        """Return the labels of a Dataset that hands out samples one by one, as they are."""
+        target = self._encode(y, reset)
+        if not np.array_equal(target, y):
+            raise ValueError(
+                "The labels of a torch Dataset must be 0, 1, ..., n_classes - 1. "
+                f"Got {self.classes_!r}: give X and y as arrays instead."
+            )
+        return target
 
     @property
     def classes_(self):

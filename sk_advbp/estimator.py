@@ -9,7 +9,7 @@ import inspect
 import math
 from contextlib import contextmanager
 from copy import deepcopy
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from sk_advbp.parameters import (
     check_clip,
     check_device,
     check_epsilon,
+    check_epsilon_unit,
     check_hidden_layer_sizes,
     check_seed,
 )
@@ -37,9 +38,9 @@ from sk_advbp.perturbation import displace
 
 __all__ = ["AdversarialEstimator"]
 
-# dtype="auto" keeps float64 input in float64 while X has no more values than this. There a
-# fit in float64 takes at most a quarter longer than one in float32 (benchmarks/dtype.py).
-FLOAT64_VALUES = 200_000
+# dtype="auto" keeps float64 input in float64 while X has no more values than this. There a fit
+# takes about a sixth longer than in float32; beyond, a third to a half (benchmarks/dtype.py).
+FLOAT64_VALUES = 25_000
 
 # Bytes of the widest activation when predicting: large products without large memory.
 PREDICTION_BYTES = 2**25
@@ -51,11 +52,19 @@ FITTED_BOOKKEEPING = ("_modules", "_criteria", "_optimizers")
 CALLBACK_CONTEXT = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
 
 
+@cache
+def _signature_names(estimator_class):
+    """Return the names of the parameters that ``__init__`` spells out."""
+    parameters = inspect.signature(estimator_class.__init__).parameters.values()
+    return {p.name for p in parameters if p.kind != p.VAR_KEYWORD} - {"self"}
+
+
 class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet):
     """The scikit-learn side of the net: see `AdvBPClassifier` for the parameters.
 
-    A subclass says what its targets are: `_check_target`, `_encode`, `_decode`,
-    `_class_weights`, `_n_outputs` and `_default_criterion`.
+    A subclass says what its targets are: `_target_checks` (of ``validate_data``),
+    `_check_target`, `_encode`, `_decode`, `_target_of_dataset`, `_class_weights`, `_n_outputs`
+    and `_default_criterion`.
     """
 
     _parameter_constraints = CONSTRAINTS
@@ -69,14 +78,12 @@ class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet)
         vars(self).update(arguments.pop("kwargs"), **arguments)
 
     def _get_param_names(self):
-        signature = inspect.signature(type(self).__init__).parameters.values()
-        names = {p.name for p in signature if p.kind != p.VAR_KEYWORD} - {"self"}
         extra = {k for k in vars(self) if not (k.startswith("_") or k.endswith("_"))}
-        return sorted(names | extra)
+        return sorted(_signature_names(type(self)) | extra)
 
     def _check_names(self):
         """Raise TypeError for a parameter that nothing would take."""
-        known = inspect.signature(type(self).__init__).parameters
+        known = _signature_names(type(self))
         for name in self._get_param_names():
             prefix, dunder, rest = name.partition("__")
             if name in known or (prefix in PREFIXES and dunder and rest):
@@ -144,7 +151,7 @@ class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet)
             dtype="numeric",
             order="C",
             allow_nd=not self._has_own_module,
-            **({} if isinstance(y, str) else {"multi_output": self._multi_output}),
+            **({} if isinstance(y, str) else self._target_checks),
         )
         array = data[0] if isinstance(data, tuple) else data
         if reset:
@@ -186,18 +193,25 @@ class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet)
             if y is None:
                 return self._user_dataset(X, sample_weight, reset)
         X, y = self._validated(X, y, reset=reset)
-        target = self._encode(self._check_target(y), reset)
-        weight = None
+        y, weight = self._check_target(y), None
         if sample_weight is not None:
             weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
+        target = self._encode(y, reset, weight)
+        if reset:
+            self._settle(X, target, weight)
+        if weight is not None:
             X, target, weight = self._weighted_rows(X, target, weight)
         class_weight = self._class_weights(target, weight)
         if class_weight is not None:
             weight = class_weight if weight is None else weight * class_weight
             X, target, weight = self._weighted_rows(X, target, weight)
         return self._array_dataset(X, target, weight), target
+
+    def _settle(self, X, target, sample_weight):
+        """Fix what the first data decide once: the unit of ε."""
+        self.epsilon_unit_ = check_epsilon_unit(self.epsilon_unit, X, sample_weight)
 
     def _weighted_rows(self, X, target, weight):
         """Drop the rows of weight zero: they must not take a place in a mini-batch."""
@@ -222,16 +236,11 @@ class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet)
         if reset:
             self.sample_shape_, self.n_features_in_ = shape, shape[0]
             self.dtype_ = "float32" if self.dtype == "auto" else self.dtype
+            self.epsilon_unit_ = check_epsilon_unit(self.epsilon_unit, None, shape=shape)
         elif shape != self.sample_shape_:
             raise ValueError(f"Samples have shape {shape}. Expected {self.sample_shape_}.")
         y = np.concatenate([np.asarray(yi) for _, yi in DataLoader(dataset, batch_size=1024)])
-        target = self._encode(self._check_target(y), reset)
-        if not np.array_equal(target, y):
-            raise ValueError(
-                "The labels of a torch Dataset must be 0, 1, ..., n_classes - 1. "
-                f"Got {self.classes_!r}: give X and y as arrays instead."
-            )
-        return dataset, target
+        return dataset, self._target_of_dataset(self._check_target(y), reset)
 
     def get_split_datasets(self, X, y=None, **fit_params):
         """Return (training, validation) datasets; the latter None where nothing is held out."""
@@ -284,13 +293,17 @@ class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet)
 
     def _displacement(self):
         """Return the map (gradient closure, x) → x'; None where ε = 0 moves nothing."""
-        epsilon = check_epsilon(self.epsilon, self.sample_shape_)
+        epsilon = self._absolute_epsilon()
         clip = check_clip(self.clip, self.sample_shape_)
         if not np.any(epsilon) or self.clean_weight == 1:
             return None
         return self._displacement_by(
             epsilon, self.norm, clip, random_start=self.random_start, perturbation=self.perturbation
         )
+
+    def _absolute_epsilon(self):
+        """Return ε of the training in the units of X."""
+        return check_epsilon(self.epsilon, self.sample_shape_) * self.epsilon_unit_
 
     def _displacement_by(self, epsilon, norm, clip, **options):
         # Zero-dimensional tensors, too: on small batches a product with a number costs more.

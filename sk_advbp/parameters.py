@@ -5,8 +5,10 @@ import numbers
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, InvalidParameterError, Options, StrOptions
+from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
 
 from sk_advbp.mlp import ACTIVATIONS
 
@@ -16,6 +18,7 @@ __all__ = [
     "check_clip",
     "check_device",
     "check_epsilon",
+    "check_epsilon_unit",
     "check_hidden_layer_sizes",
     "check_seed",
 ]
@@ -73,6 +76,57 @@ def check_epsilon(epsilon, shape):
     if not (np.isfinite(epsilon_).all() and np.min(epsilon_) >= 0):
         raise InvalidParameterError(f"epsilon must be finite and >= 0. Got {epsilon!r}.")
     return epsilon_
+
+
+def standard_deviation(X, sample_weight=None):
+    """Return the weighted standard deviation of each feature; exactly 0 for a constant one.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, ...) or CSR matrix of shape (n, n_features)
+    sample_weight : ndarray of shape (n,) or None, default=None
+
+    Returns
+    -------
+    deviation : float64 ndarray of the shape of one sample
+    """
+    if sample_weight is not None:
+        rows = np.flatnonzero(sample_weight)
+        X, sample_weight = X[rows], sample_weight[rows]
+    if sparse.issparse(X):
+        _, variance = mean_variance_axis(X.astype(np.float64), axis=0, weights=sample_weight)
+        low, high = min_max_axis(X, axis=0)
+    else:
+        mean = np.average(X, axis=0, weights=sample_weight)
+        squares = np.square(np.subtract(X, mean, dtype=np.float64))
+        variance = np.average(squares, axis=0, weights=sample_weight)
+        low, high = X.min(axis=0), X.max(axis=0)
+    # The mean of equal numbers may be rounded.
+    return np.where(low == high, 0.0, np.sqrt(variance))
+
+
+def check_epsilon_unit(unit, X, sample_weight=None, shape=None):
+    """Return what one of ε is in the units of `X`, as a float or an array of one sample's shape.
+
+    Parameters
+    ----------
+    unit : {"absolute", "std"} or array-like
+    X : ndarray or CSR matrix, or None
+        None where the samples come one by one, and then have the given `shape`.
+    sample_weight : ndarray of shape (n,) or None, default=None
+    shape : tuple of int or None, default=None
+    """
+    accepted = "'absolute', 'std' or finite numbers >= 0"
+    if isinstance(unit, str) and unit in ("absolute", "std"):
+        if unit == "absolute":
+            return 1.0
+        if X is None:
+            raise ValueError("epsilon_unit='std' needs X as an array. Got a torch Dataset as X.")
+        return standard_deviation(X, sample_weight)
+    unit_ = check_array_parameter(unit, "epsilon_unit", shape or X.shape[1:], accepted)
+    if not (np.isfinite(unit_).all() and np.min(unit_) >= 0):
+        raise InvalidParameterError(f"epsilon_unit must be {accepted}. Got {unit!r}.")
+    return unit_
 
 
 def check_clip(clip, shape):
