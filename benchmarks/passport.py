@@ -1,4 +1,4 @@
-"""Where a figure comes from: machine, versions, commit. Every benchmark writes it beside its figures."""
+"""Where a figure comes from: every benchmark writes it beside its figures."""
 
 import json
 import os

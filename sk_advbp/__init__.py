@@ -2,5 +2,6 @@
 
 from sk_advbp._version import __version__
 from sk_advbp.classifier import AdvBPClassifier
+from sk_advbp.regressor import AdvBPRegressor
 
-__all__ = ["AdvBPClassifier", "__version__"]
+__all__ = ["AdvBPClassifier", "AdvBPRegressor", "__version__"]

@@ -35,11 +35,13 @@ _CONSTRAINTS = {
 def perceptron_gradient(module, output):
     """Return the map (x, target) → ∇ₓ of each row's loss, in closed form.
 
+    Without a target it takes the labels that are predicted on the way.
+
     Parameters
     ----------
     module : MultilayerPerceptron
         In evaluation mode: nothing is dropped.
-    output : {"softmax", "logistic"}
+    output : {"softmax", "logistic", "identity"}
         As in `sk_advbp.backprop.adversarial_gradients`.
     """
     weights = [layer.weight.detach() for layer in module.layers]
@@ -50,10 +52,11 @@ def perceptron_gradient(module, output):
 
     @torch.no_grad()
     def gradient(x, target):
-        objective = columns.index_select(1, target), 1.0, output
-        *_, descent = backprop.propagate(
-            x, (weights, biases), module.activation, objective, with_loss=False
-        )
+        _, hidden, logits = backprop.forward(x.mT, weights, biases, module.activation)
+        labels = logits.argmax(0) if target is None else target
+        one_hot = columns.index_select(1, labels)
+        _, delta = backprop.loss_and_delta(logits, one_hot, 1.0, output, with_loss=False)
+        descent = backprop.deltas(delta, weights, hidden, module.activation)
         return backprop.input_gradient(descent, weights)
 
     return gradient
@@ -164,10 +167,11 @@ class AdversaryMixin:
         """
         self.check_is_fitted()
         x = self._validated(X, reset=False)
-        dataset = ArrayDataset(x, self._attacked_target(x, y))
         options = {"epsilon": epsilon, "attack": attack, "norm": norm, "clip": clip}
         options |= {"n_steps": n_steps, "step_size": step_size, "n_restarts": n_restarts}
-        batches = self._attacked_batches(dataset, random_state=random_state, **options)
+        predicted = y is None and attack == "fgsm" and self._closed_form_gradient() is not None
+        dataset = ArrayDataset(x, None if predicted else self._attacked_target(x, y))
+        batches = self._attacked_batches(dataset, random_state, predicted=predicted, **options)
         moved = torch.cat([moved.cpu() for _, moved in batches]).numpy()
         return in_form_of(X, x, moved)
 
@@ -192,8 +196,13 @@ class AdversaryMixin:
         fooled = [objective.judge(moved)[1].cpu() for objective, moved in batches]
         return float(np.average(torch.cat(fooled).numpy(), weights=sample_weight))
 
-    def _attacked_batches(self, dataset, random_state=None, until_fooled=False, **options):
-        """Yield (objective, moved batch) over the `dataset`."""
+    def _attacked_batches(
+        self, dataset, random_state=None, *, predicted=False, until_fooled=False, **options
+    ):
+        """Yield (objective, moved batch) over the `dataset`.
+
+        Where the labels are `predicted`, the gradient in closed form finds them on its way.
+        """
         attack, move = self._attack_options(**options)
         if attack == "pgd":
             seeds = np.random.SeedSequence(check_seed(random_state)).generate_state(
@@ -204,7 +213,7 @@ class AdversaryMixin:
         gradient = self._closed_form_gradient()
         with evaluation_mode(self.module_, torch.device(self.device_)):
             for x, target in self.get_iterator(dataset):
-                target = torch.as_tensor(target, device=self.device_)
+                target = None if predicted else torch.as_tensor(target, device=self.device_)
                 objective = Objective(self._losses_and_errors, target, gradient)
                 yield objective, ATTACKS[attack](objective, self._input(x), **move)
 

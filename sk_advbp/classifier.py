@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from sklearn.callback import with_callbacks
-from sklearn.model_selection import train_test_split
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
@@ -14,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sk_advbp.batches import ArrayDataset, Batches, WeightedInput
-from sk_advbp.estimator import MIN_VALIDATION_ROWS, AdversarialEstimator
+from sk_advbp.estimator import AdversarialEstimator
 
 __all__ = ["AdvBPClassifier"]
 
@@ -451,21 +450,11 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     def _default_criterion(self):
         return CRITERIA[self.output]
 
-    def _held_out(self, n, target):
-        """Return the rows to train and to validate on, stratified where that is possible."""
-        n_valid = int(np.ceil(self.validation_fraction * n))
-        if min(n_valid, n - n_valid) < MIN_VALIDATION_ROWS:
-            return np.arange(n), np.arange(0)
+    def _strata(self, target, smaller_part):
+        """Return the classes, where each can be in both parts of the data."""
         counts = np.bincount(target)
         counts = counts[counts > 0]
-        stratify = counts.min() >= 2 and len(counts) <= min(n_valid, n - n_valid)
-        seed = int(torch.randint(2**31, (), generator=self.generator_))
-        return train_test_split(
-            np.arange(n),
-            test_size=n_valid,
-            random_state=seed,
-            stratify=target if stratify else None,
-        )
+        return target if counts.min() >= 2 and len(counts) <= smaller_part else None
 
     def batch_score(self, y_pred, y_true, X):
         """Return the accuracy on a batch, weighted as the loss is."""

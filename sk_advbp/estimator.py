@@ -16,6 +16,7 @@ import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
+from sklearn.model_selection import train_test_split
 from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from skorch.utils import data_from_dataset, get_map_location, is_dataset
@@ -59,6 +60,12 @@ def _signature_names(estimator_class):
     return {p.name for p in parameters if p.kind != p.VAR_KEYWORD} - {"self"}
 
 
+def _is_of_component(name):
+    """Return whether `name` is that of a parameter such as ``optimizer__weight_decay``."""
+    prefix, dunder, rest = name.partition("__")
+    return prefix in PREFIXES and bool(dunder and rest) and not rest.endswith("_")
+
+
 class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet):
     """The scikit-learn side of the net: see `AdvBPClassifier` for the parameters.
 
@@ -74,8 +81,14 @@ class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet)
     def _store(self, arguments):
         """Keep the arguments of ``__init__``, as they are, as attributes."""
         arguments = {k: v for k, v in arguments.items() if k not in ("self", "__class__")}
+        extra = arguments.pop("kwargs")
+        for name in extra:
+            # Other unknown names are stored, and refused by ``fit``, as is scikit-learn's way.
+            # These would be taken for fitted or private attributes.
+            if name.startswith("_") or name.endswith("_"):
+                self._refuse_name(name)
         # Not by setattr: skorch's would take a module among the parameters for its own.
-        vars(self).update(arguments.pop("kwargs"), **arguments)
+        vars(self).update(arguments, **extra)
 
     def _get_param_names(self):
         extra = {k for k in vars(self) if not (k.startswith("_") or k.endswith("_"))}
@@ -83,14 +96,15 @@ class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet)
 
     def _check_names(self):
         """Raise TypeError for a parameter that nothing would take."""
-        known = _signature_names(type(self))
         for name in self._get_param_names():
-            prefix, dunder, rest = name.partition("__")
-            if name in known or (prefix in PREFIXES and dunder and rest):
-                continue
-            close = difflib.get_close_matches(name, [*known, *(f"{p}__" for p in PREFIXES)], 1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise TypeError(f"{type(self).__name__} got an unexpected parameter {name!r}.{hint}")
+            if name not in _signature_names(type(self)) and not _is_of_component(name):
+                self._refuse_name(name)
+
+    def _refuse_name(self, name):
+        known = [*_signature_names(type(self)), *(f"{prefix}__" for prefix in PREFIXES)]
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise TypeError(f"{type(self).__name__} got an unexpected parameter {name!r}.{hint}")
 
     def set_params(self, **params):
         """Set parameters: they count from the next call of ``fit`` or ``partial_fit``.
@@ -104,7 +118,7 @@ class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet)
         """
         known = self._get_param_names()
         for name in params:
-            if name not in known and name.split("__")[0] not in PREFIXES:
+            if name not in known and not _is_of_component(name):
                 raise ValueError(
                     f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: "
                     f"{known!r}."
@@ -253,6 +267,22 @@ class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet)
             return X, None
         train, valid = self._held_out(len(X), y)
         return (Subset(X, train), Subset(X, valid)) if len(valid) else (X, None)
+
+    def _held_out(self, n, target):
+        """Return the rows to train and to validate on, stratified where that is possible."""
+        n_valid = int(np.ceil(self.validation_fraction * n))
+        smaller_part = min(n_valid, n - n_valid)
+        if smaller_part < MIN_VALIDATION_ROWS:
+            return np.arange(n), np.arange(0)
+        seed = int(torch.randint(2**31, (), generator=self.generator_))
+        strata = self._strata(target, smaller_part)
+        return train_test_split(
+            np.arange(n), test_size=n_valid, random_state=seed, stratify=strata
+        )
+
+    def _strata(self, target, smaller_part):
+        """Return what the held-out rows are stratified by; None for nothing."""
+        return None
 
     def _encoded_dataset(self, dataset):
         """Return a validation set that a `train_split` made of the user's own arrays, encoded."""

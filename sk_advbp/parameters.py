@@ -90,16 +90,15 @@ def standard_deviation(X, sample_weight=None):
     -------
     deviation : float64 ndarray of the shape of one sample
     """
-    if sample_weight is not None:
-        rows = np.flatnonzero(sample_weight)
-        X, sample_weight = X[rows], sample_weight[rows]
+    weight = np.ones(X.shape[0]) if sample_weight is None else sample_weight
+    if not weight.all():
+        X, weight = X[np.flatnonzero(weight)], weight[weight != 0]
     if sparse.issparse(X):
-        _, variance = mean_variance_axis(X.astype(np.float64), axis=0, weights=sample_weight)
+        _, variance = mean_variance_axis(X.astype(np.float64), axis=0, weights=weight)
         low, high = min_max_axis(X, axis=0)
     else:
-        mean = np.average(X, axis=0, weights=sample_weight)
-        squares = np.square(np.subtract(X, mean, dtype=np.float64))
-        variance = np.average(squares, axis=0, weights=sample_weight)
+        mean = np.average(X, axis=0, weights=weight)
+        variance = np.average(np.square(X - mean), axis=0, weights=weight)
         low, high = X.min(axis=0), X.max(axis=0)
     # The mean of equal numbers may be rounded.
     return np.where(low == high, 0.0, np.sqrt(variance))

@@ -7,9 +7,8 @@ sees: ε and clip are in the units of the transformed features.
 
 import numpy as np
 from sklearn.metrics import accuracy_score
-from sklearn.pipeline import Pipeline
 
-from sk_advbp.adversary import AdversaryMixin
+from sk_advbp.pipelines import attacked_net, original_units, transformed
 
 __all__ = [
     "AdversarialScorer",
@@ -19,46 +18,6 @@ __all__ = [
     "robustness_curve",
     "transfer_accuracy_score",
 ]
-
-
-def attacked_net(estimator):
-    """Return the transformers before the net, and the net.
-
-    Parameters
-    ----------
-    estimator : AdvBPClassifier, pipeline or search
-
-    Returns
-    -------
-    transformers : list of fitted transformers
-        From the outside inwards; empty without a pipeline.
-    net : AdvBPClassifier
-
-    Raises
-    ------
-    TypeError
-        There is no such net at the end.
-    """
-    transformers, last = [], estimator
-    while not isinstance(last, AdversaryMixin):
-        if isinstance(last, Pipeline):
-            transformers += [last[:-1]] if len(last) > 1 else []
-            last = last[-1]
-        elif hasattr(last, "best_estimator_"):
-            last = last.best_estimator_
-        else:
-            raise TypeError(
-                "only an AdvBPClassifier, a pipeline whose last step is one, or a fitted search "
-                f"over them can be attacked. Got {estimator!r}."
-            )
-    return transformers, last
-
-
-def transformed(transformers, X):
-    """Return X as the net sees it."""
-    for transformer in transformers:
-        X = transformer.transform(X)
-    return X
 
 
 def adversarial_examples(estimator, X, y=None, *, epsilon=None, attack="fgsm", **options):
@@ -111,34 +70,6 @@ def adversarial_examples(estimator, X, y=None, *, epsilon=None, attack="fgsm", *
     clean = transformed(transformers, X)
     moved = net.adversarial_examples(clean, y, epsilon=epsilon, attack=attack, **options)
     return original_units(transformers, X, clean, moved) if transformers else moved
-
-
-def original_units(transformers, X, clean, moved):
-    """Return the points that the `transformers` map to `moved`, having mapped X to `clean`."""
-    points, base = moved, clean
-    try:
-        for transformer in reversed(transformers):
-            points, base = map(transformer.inverse_transform, (points, base))
-    except AttributeError as error:
-        raise ValueError(
-            "The transformers before the net have no inverse_transform, so the adversarial "
-            "examples cannot be given in the original units. In the net's own they are "
-            "pipeline[-1].adversarial_examples(pipeline[:-1].transform(X), y)."
-        ) from error
-    points = np.asarray(X, dtype=float) + (np.asarray(points) - np.asarray(base))
-    as_given = points
-    if hasattr(X, "columns") and hasattr(X, "iloc"):
-        as_given = type(X)(points, index=X.index, columns=X.columns)
-    reached, moved = np.asarray(transformed(transformers, as_given)), np.asarray(moved)
-    size = np.abs(moved - np.asarray(clean)).max(initial=0.0)
-    error = np.abs(reached - moved).max(initial=0.0)
-    if error > 1e-3 * size + 1e-6 * np.abs(moved).max(initial=0.0):
-        raise ValueError(
-            f"The transformers cannot be inverted: of the perturbation, up to {size:g}, they "
-            f"return another one, off by {error:g}. Where they clip, give the attack the same "
-            "bounds as clip=(low, high)."
-        )
-    return as_given
 
 
 def adversarial_accuracy_score(

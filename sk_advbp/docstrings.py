@@ -1,0 +1,52 @@
+"""Entries of a docstring that several classes share, written once."""
+
+from inspect import cleandoc
+
+__all__ = ["shares_parameters"]
+
+
+def shares_parameters(source):
+    """Return a decorator that puts entries of the docstring of `source` into that of a class.
+
+    The parameters are named in the order of the signature, and a line ``{norm, clip}`` stands
+    where those of `source` belong.
+
+    Parameters
+    ----------
+    source : class
+        Its docstring has the entries, in the format of numpydoc.
+    """
+
+    def decorated(cls):
+        if cls.__doc__ and source.__doc__:  # neither exists under ``python -OO``
+            entries = _entries(cleandoc(source.__doc__).splitlines())
+            lines = cleandoc(cls.__doc__).splitlines()
+            cls.__doc__ = "\n".join(line for given in lines for line in _filled(given, entries))
+        return cls
+
+    return decorated
+
+
+def _entries(lines):
+    """Return {name: lines} of the parameters and attributes in a numpydoc docstring.
+
+    An entry of several names goes by the first.
+    """
+    entries, name = {}, None
+    for line in lines[lines.index("Parameters") : lines.index("See Also")]:
+        if line[:1].strip():
+            name = line.split(" : ")[0].split(",")[0] if " : " in line else None
+        if name:
+            entries.setdefault(name, []).append(line)
+    for of_name in entries.values():
+        while not of_name[-1]:
+            of_name.pop()
+    return entries
+
+
+def _filled(line, entries):
+    """Return the lines that `line` stands for: itself, or the entries that it names."""
+    if not (line.startswith("{") and line.endswith("}")):
+        return [line]
+    names = [name.strip() for name in line[1:-1].split(",")]
+    return [entry for name in names for entry in entries[name]]

@@ -1,0 +1,342 @@
+"""`AdvBPRegressor`: numbers as targets, centred and scaled inside."""
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.callback import with_callbacks
+from skorch import NeuralNetRegressor
+from skorch.utils import is_dataset, to_tensor
+from torch import nn
+from torch.utils.data import Dataset
+
+from sk_advbp.batches import ArrayDataset, Batches, WeightedInput, unwrap_subset
+from sk_advbp.classifier import AdvBPClassifier
+from sk_advbp.docstrings import shares_parameters
+from sk_advbp.estimator import AdversarialEstimator
+from sk_advbp.parameters import standard_deviation
+
+__all__ = ["AdvBPRegressor"]
+
+
+class SquaredError(nn.Module):
+    """Squared error, averaged over the outputs."""
+
+    def __init__(self, reduction="none"):
+        super().__init__()
+        self.reduction = reduction
+
+    def forward(self, prediction, target):
+        """Return the loss of each row.
+
+        Parameters
+        ----------
+        prediction, target : torch.Tensor of shape (n, n_outputs)
+        """
+        if prediction.shape != target.shape:
+            raise ValueError(
+                f"The module must return numbers of shape (n, n_outputs), here "
+                f"{tuple(target.shape)}. Got {tuple(prediction.shape)}."
+            )
+        return (prediction - target).square().mean(1)
+
+
+class EncodedDataset(Dataset):
+    """The user's torch Dataset, with each y as the net takes it."""
+
+    def __init__(self, dataset, encode):
+        self.dataset = dataset
+        self._encode = encode
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, i):
+        x, y = self.dataset[i]
+        return x, self._encode(np.asarray(y)[None], reset=False)[0]
+
+
+@shares_parameters(AdvBPClassifier)
+class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
+    """Multilayer perceptron for regression, trained by adversarial back-propagation.
+
+    At every step the mini-batch x is first moved to x' = x + ε · sign(∇ₓJ), where the squared
+    error J is larger, and ordinary back-propagation then learns from x' alone. It regularises.
+
+    Parameters
+    ----------
+    {hidden_layer_sizes, activation, epsilon, epsilon_unit, norm, clip, clean_weight}
+    {random_start, perturbation, dropout, input_dropout}
+    module : torch.nn.Module class or instance, or None, default=None
+        None is `sk_advbp.mlp.MultilayerPerceptron`. A module of yours takes X alone and
+        returns numbers (n, n_outputs), in the units of the scaled y; X may then have more than
+        two axes. Its parameters are given as ``module__…``.
+    criterion : torch loss class or None, default=None
+        None is the squared error, averaged over the outputs. Yours takes outputs and scaled y,
+        each (n, n_outputs), is built with ``reduction="none"``, and what it returns is summed
+        over the outputs.
+    {optimizer, lr, lr_schedule, max_epochs, batch_size}
+    early_stopping : bool, default=False
+        Hold out a part of the data, stop when its R² does not improve, and keep the best
+        weights. Where fewer than 10 rows would be held out none is, and the training loss is
+        watched.
+    {validation_fraction, n_iter_no_change, tol, train_split, callbacks, warm_start, verbose}
+    {device, dtype, perturbation_dtype, amp, compile, use_caching, torch_load_kwargs}
+    {iterator_train, iterator_valid, dataset, random_state, **kwargs}
+
+    Attributes
+    ----------
+    y_mean_, y_scale_ : ndarray of shape (n_outputs,)
+        Weighted mean and standard deviation of each output in the training data, found at
+        ``fit`` or the first ``partial_fit``. The net learns (y - y_mean_) / y_scale_; the scale
+        of a constant output is 1.
+    n_outputs_ : int
+        Number of outputs.
+    {n_features_in_, feature_names_in_, epsilon_unit_, sample_shape_, module_}
+    {optimizer_, history, n_iter_, loss_curve_}
+    validation_scores_ : list of float or None
+        After each epoch, 1 minus the mean squared error on the held-out data, in units of
+        `y_scale_` and weighted as the loss is: R² with the variance of the training data.
+    {device_, dtype_}
+
+    See Also
+    --------
+    AdvBPClassifier : The same for labels; its notes hold here too.
+    sklearn.neural_network.MLPRegressor : Plain back-propagation.
+    skorch.NeuralNetRegressor : The base class.
+
+    Notes
+    -----
+    With parameters θ and a mini-batch (x, y) of n rows, y standardised and of m outputs::
+
+        J(θ, x, y) = Σ w ‖f(x) - y‖² / (m Σ w)
+        g  = ∇ₓ J(θ, x, y)          first pass, no gradient of θ
+        x' = x + ε · sign(g)        g is held constant
+        θ  ← step along ∇_θ J(θ, x', y)
+
+    Differs from the paper: regression is ours; the paper has classes alone.
+
+    References
+    ----------
+    Arild Nøkland, "Improving Back-Propagation by Adding an Adversarial Gradient",
+    arXiv:1510.04189.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_advbp import AdvBPRegressor
+    >>> X = np.linspace(-1, 1, 100)[:, None]
+    >>> net = AdvBPRegressor(epsilon=0.01, random_state=0).fit(X, 1000 + X[:, 0] ** 2)
+    >>> net.score(X, 1000 + X[:, 0] ** 2) > 0.9
+    True
+    """
+
+    valid_score = "valid_r2"
+    output = "identity"
+    _target_checks = {"multi_output": True, "y_numeric": True}
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        epsilon=0.08,
+        epsilon_unit="absolute",
+        norm="linf",
+        clip=None,
+        clean_weight=0.0,
+        random_start=0.0,
+        perturbation="adversarial",
+        dropout=0.0,
+        input_dropout=0.0,
+        module=None,
+        criterion=None,
+        optimizer=torch.optim.Adam,
+        lr=0.002,
+        lr_schedule="linear",
+        max_epochs=100,
+        batch_size=64,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        tol=1e-4,
+        train_split=None,
+        callbacks=None,
+        warm_start=False,
+        verbose=0,
+        device="auto",
+        dtype="auto",
+        perturbation_dtype="auto",
+        amp=False,
+        compile=False,
+        use_caching="auto",
+        torch_load_kwargs=None,
+        iterator_train=Batches,
+        iterator_valid=Batches,
+        dataset=ArrayDataset,
+        random_state=None,
+        **kwargs,
+    ):
+        self._store(locals())
+
+    @with_callbacks
+    def fit(self, X, y=None, sample_weight=None):
+        """Train on X and y, from scratch unless ``warm_start=True``.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features), or torch Dataset
+            With `module`, arrays may have more axes.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Finite numbers. None only with a Dataset, which has its own.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights >= 0. A row of weight 0 is left out.
+
+        Returns
+        -------
+        self : AdvBPRegressor
+
+        Raises
+        ------
+        ValueError
+            For a parameter or an array that cannot be used, before any training; and when the
+            loss becomes non-finite. A fitted estimator stays as it was.
+        TypeError
+            For the name of a parameter that does not exist.
+        """
+        fresh = not (self.warm_start and self.__sklearn_is_fitted__())
+        return self._fit(X, y, sample_weight, fresh=fresh)
+
+    @with_callbacks
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Train one epoch at the constant rate `lr`, from the present weights.
+
+        The first call fixes how y is centred and scaled. Else as
+        `AdvBPClassifier.partial_fit`.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for ``fit``.
+
+        Returns
+        -------
+        self : AdvBPRegressor
+        """
+        fresh = not self.__sklearn_is_fitted__()
+        return self._fit(X, y, sample_weight, fresh=fresh, incremental=True)
+
+    # ---- targets ---------------------------------------------------------------------
+
+    def check_data(self, X, y=None):
+        """Do nothing: y is checked when it is encoded."""
+
+    def _announce(self, fresh, incremental):
+        """Do nothing: there are no labels to announce."""
+
+    def _check_target(self, y):
+        if sparse.issparse(y):
+            raise ValueError("y must be dense. Got a sparse matrix.")
+        y = np.asarray(y)
+        if y.ndim > 2 or y.dtype.kind not in "buif" or not np.isfinite(y).all():
+            raise ValueError(
+                "y must have finite numbers, of shape (n_samples,) or (n_samples, n_outputs). "
+                f"Got dtype {y.dtype} and shape {y.shape}."
+            )
+        return y.astype(np.float64)
+
+    def _encode(self, y, reset, sample_weight=None):
+        """Return y centred and scaled, of shape (n, n_outputs)."""
+        rows = y.reshape(len(y), -1)
+        if reset:
+            self._target_shape = y.shape[1:]
+            self.y_mean_ = np.average(rows, axis=0, weights=sample_weight)
+            deviation = standard_deviation(rows, sample_weight)
+            self.y_scale_ = np.where(deviation > 0, deviation, 1.0)
+        if rows.shape[1:] != self.y_mean_.shape:
+            raise ValueError(f"y has {rows.shape[1]} outputs. Expected {self.n_outputs_}.")
+        return ((rows - self.y_mean_) / self.y_scale_).astype(self.dtype_)
+
+    def _decode(self, target):
+        y = target.astype(np.float64) * self.y_scale_ + self.y_mean_
+        return y.reshape(len(y), *self._target_shape)
+
+    def _target_of_dataset(self, y, reset):
+        return self._encode(y, reset)
+
+    def _user_dataset(self, dataset, sample_weight, reset):
+        dataset, target = super()._user_dataset(dataset, sample_weight, reset)
+        return EncodedDataset(dataset, self._encode), target
+
+    def _encoded_dataset(self, dataset):
+        encoded = super()._encoded_dataset(dataset)
+        ours = isinstance(unwrap_subset(encoded)[0], (ArrayDataset, EncodedDataset))
+        return encoded if ours or encoded is None else EncodedDataset(encoded, self._encode)
+
+    def _class_weights(self, target, sample_weight):
+        """Return None: there are no classes."""
+
+    @property
+    def n_outputs_(self):
+        """Number of outputs."""
+        self.check_is_fitted_attribute("n_outputs_")
+        return len(self.y_mean_)
+
+    def _n_outputs(self):
+        return len(self.y_mean_)
+
+    def _default_criterion(self):
+        return SquaredError
+
+    def batch_score(self, y_pred, y_true, X):
+        """Return 1 - the mean squared error on a batch, weighted as the loss is."""
+        errors = (y_pred - to_tensor(y_true, y_pred.device)).square().mean(1)
+        if not isinstance(X, WeightedInput):
+            return 1 - errors.mean()
+        return 1 - (errors * X.weight).sum() / X.weight.sum()
+
+    # ---- predictions -----------------------------------------------------------------
+
+    def predict(self, X):
+        """Predict y of each sample.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features), or torch Dataset
+
+        Returns
+        -------
+        y : float64 ndarray of shape (n_samples,) or (n_samples, n_outputs), as in ``fit``
+            For a Dataset while a fit is running, as skorch's scoring callbacks need it, in
+            the units of the scaled y.
+        """
+        output = self._logits(X).numpy()
+        return output if self._training and is_dataset(X) else self._decode(output)
+
+    @property
+    def predict_proba(self):
+        """Not there: a regressor has no probabilities."""
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute 'predict_proba'")
+
+    def _attacked_target(self, X, y):
+        """Return the encoded y that an attack moves X away from."""
+        if y is None:
+            raise ValueError(
+                "adversarial_examples of a regressor needs y: at its own predictions the squared "
+                "error has no gradient."
+            )
+        return self._encode(self._check_target(y), reset=False)
+
+    def _row_losses(self, target):
+        """Return the map from x to (loss, misclassified), each of shape (n,); no row is."""
+        target = to_tensor(target, self.device_)
+
+        def row_losses(x):
+            losses = self.criterion_(self.module_(x), target)
+            return losses, losses.new_zeros(len(x), dtype=torch.bool)
+
+        return row_losses
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
