@@ -17,9 +17,11 @@ from skorch.callbacks import Callback
 from sk_advbp import AdvBPClassifier
 from sk_advbp._options import command_line
 from sk_advbp.datasets import load_data
-from sk_advbp.display import draw_examples, drawable_shape
+from sk_advbp.display import AdversarialExamplesDisplay, RobustnessCurveDisplay
+from sk_advbp.images import drawable_shape
 
 PGD_STEPS = 20
+CURVE_ROWS = 1000
 
 
 class EpochTick(Callback):
@@ -168,9 +170,45 @@ def settings(options, data, net):
 
 def save_picture(path, nets, data, epsilon):
     """Draw the first test image of up to eight classes."""
+    from matplotlib.figure import Figure
+
     _, first = np.unique(data.y_test, return_index=True)
     X, y = data.X_test[first[:8]], data.y_test[first[:8]]
-    draw_examples(nets, X, y, epsilon=epsilon, image_shape=data.image_shape).savefig(path, dpi=150)
+    figure = Figure(figsize=(1.4 + 1.1 * len(X), 1 + 4.2 * len(nets)), layout="constrained")
+    figure.suptitle(f"FGSM, epsilon = {epsilon:g}; above each image the prediction, red when wrong")
+    AdversarialExamplesDisplay.from_estimators(
+        {f"{method} net": net for method, net in nets.items()},
+        X,
+        y,
+        epsilon=epsilon,
+        image_shape=data.image_shape,
+        ax=figure.subplots(),
+    )
+    figure.savefig(path, dpi=150)
+
+
+def save_curve(path, nets, data, epsilon):
+    """Draw the accuracy of both nets under both attacks, up to twice the `epsilon`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    ax = figure.subplots()
+    X, y = data.X_test[:CURVE_ROWS], data.y_test[:CURVE_ROWS]
+    for attack, line in {"fgsm": "--", f"pgd-{PGD_STEPS}": "-"}.items():
+        named = {f"{method}, {attack.upper()}": net for method, net in nets.items()}
+        ax.set_prop_cycle(None)  # a net has one colour
+        RobustnessCurveDisplay.from_estimators(
+            named,
+            X,
+            y,
+            epsilons=np.linspace(0, 2 * epsilon, 9),
+            attack=attack[:4].rstrip("-"),
+            attack_options={"n_steps": PGD_STEPS},
+            ax=ax,
+            linestyle=line,
+        )
+    ax.axvline(epsilon, color="grey", linewidth=0.8)
+    figure.savefig(path, dpi=150)
 
 
 def main(argv=None):
@@ -204,7 +242,11 @@ def main(argv=None):
     print(settings(options, data, nets["plain"]), table(rows), sep="\n\n")
     if options.picture:
         save_picture(options.picture, nets, data, options.epsilon)
-        print(f"\n{options.picture} shows clean and adversarial images side by side")
+        print(f"\n{options.picture} shows clean and adversarial images")
+    if options.curve:
+        save_curve(options.curve, nets, data, options.epsilon)
+        rows = min(CURVE_ROWS, len(data.X_test))
+        print(f"\n{options.curve} shows accuracy over epsilon, on {rows} test rows")
 
 
 if __name__ == "__main__":

@@ -131,8 +131,14 @@ OPTIONS = {
     "--picture": {
         "type": _picture_file,
         "metavar": "FILE.png",
-        "help": "also draw clean and adversarial test images, side by side, with what the nets "
-        "of the first seed take them for; needs the extra 'plot'",
+        "help": "also draw test images, clean and adversarial, with what the nets of the first "
+        "seed take them for; needs the extra 'plot'",
+    },
+    "--curve": {
+        "type": _picture_file,
+        "metavar": "FILE.png",
+        "help": "also draw the accuracy of the nets of the first seed under FGSM and PGD over "
+        "epsilon; needs the extra 'plot'",
     },
 }
 

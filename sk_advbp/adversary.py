@@ -17,7 +17,6 @@ from skorch.utils import is_dataset
 from sk_advbp import backprop
 from sk_advbp.attacks import ATTACKS, Objective
 from sk_advbp.batches import ArrayDataset
-from sk_advbp.mlp import MultilayerPerceptron
 from sk_advbp.parameters import check_clip, check_epsilon, check_seed
 
 __all__ = ["AdversaryMixin"]
@@ -35,7 +34,7 @@ _CONSTRAINTS = {
 def perceptron_gradient(module, output):
     """Return the map (x, target) → ∇ₓ of each row's loss, in closed form.
 
-    Without a target it takes the labels that are predicted on the way.
+    Of a classifier without a target it takes the labels that are predicted on the way.
 
     Parameters
     ----------
@@ -47,15 +46,16 @@ def perceptron_gradient(module, output):
     weights = [layer.weight.detach() for layer in module.layers]
     biases = [layer.bias.detach().unsqueeze(-1) for layer in module.layers]
     # ∂ℓ/∂(log p) for softmax, one-hot labels for logistic; a weight of 1 keeps rows apart.
-    scale = -1.0 if output == "softmax" else 1.0
-    columns = torch.eye(len(biases[-1]), dtype=weights[0].dtype, device=weights[0].device) * scale
+    columns = torch.eye(len(biases[-1])).to(weights[0]) * (-1 if output == "softmax" else 1)
 
     @torch.no_grad()
     def gradient(x, target):
         _, hidden, logits = backprop.forward(x.mT, weights, biases, module.activation)
-        labels = logits.argmax(0) if target is None else target
-        one_hot = columns.index_select(1, labels)
-        _, delta = backprop.loss_and_delta(logits, one_hot, 1.0, output, with_loss=False)
+        if output == "identity":
+            target = target.mT
+        else:
+            target = columns.index_select(1, logits.argmax(0) if target is None else target)
+        _, delta = backprop.loss_and_delta(logits, target, 1.0, output, with_loss=False)
         descent = backprop.deltas(delta, weights, hidden, module.activation)
         return backprop.input_gradient(descent, weights)
 
@@ -240,9 +240,7 @@ class AdversaryMixin:
         return (losses.flatten(1).sum(1) if losses.ndim > 1 else losses), fooled
 
     def _closed_form_gradient(self):
-        """Return `perceptron_gradient` of the package's own net and losses, else None."""
-        own = self._has_own_module and type(self.module_) is MultilayerPerceptron
-        output = getattr(self, "output", None)
-        if not own or output is None or self.criterion or self.get_params_for("criterion"):
+        """Return `perceptron_gradient` where the training, too, is in closed form, else None."""
+        if self._closed_form_of(self.module_) is None or self.get_params_for("criterion"):
             return None
-        return perceptron_gradient(self.module_, output)
+        return perceptron_gradient(self.module_, self.output)

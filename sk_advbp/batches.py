@@ -158,6 +158,8 @@ class Batches:
     """
 
     def __init__(self, dataset, batch_size=128, shuffle=False, drop_last=False, generator=None):
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1. Got {batch_size!r}.")
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle

@@ -390,7 +390,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
 
     def _encode(self, y, reset, sample_weight=None):
         """Return the labels as indices into `classes_`, which `reset` finds if nobody announced."""
-        if reset and not hasattr(self, "classes_"):
+        if reset and "classes_inferred_" not in vars(self):
             self.classes_inferred_ = np.unique(y)
         classes = self.classes_
         target = np.searchsorted(classes, y).clip(max=len(classes) - 1)
@@ -418,12 +418,11 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     @property
     def classes_(self):
         """The class labels, in the order of the columns of ``predict_proba``."""
-        try:
-            return vars(self)["classes_inferred_"]
-        except KeyError:
-            raise AttributeError(
-                f"{type(self).__name__!r} object has no attribute 'classes_'"
-            ) from None
+        if "classes_inferred_" in vars(self):
+            return self.classes_inferred_
+        if self.classes is not None:
+            return np.unique(self.classes)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute 'classes_'")
 
     def _class_weights(self, target, sample_weight):
         """Return the weight that each row has by its class; None without `class_weight`."""

@@ -1,5 +1,6 @@
 """Module, criterion, optimizer, callbacks and iterators of the net, on their device."""
 
+import threading
 from contextlib import contextmanager
 from copy import deepcopy
 from types import MappingProxyType
@@ -13,8 +14,13 @@ from sk_advbp.batches import ArrayDataset, Batches, unwrap_subset
 from sk_advbp.callbacks import SklearnCallbacks, StopEarly
 from sk_advbp.mlp import MultilayerPerceptron
 from sk_advbp.optimizers import FUSED_OPTIMIZERS
+from sk_advbp.parameters import check_device, check_seed
 
 __all__ = ["Components"]
+
+
+# Held by the fit that has lent its seed to torch's global generator.
+GLOBAL_GENERATOR = threading.RLock()
 
 
 class Components(NeuralNet):
@@ -56,14 +62,14 @@ class Components(NeuralNet):
         """Seed torch's global generator from ours for code that knows no other.
 
         Modules, losses and iterators of the user draw from the global one. It is as
-        before when they have finished.
+        before when they have finished; fits in other threads wait for it.
         """
         if self._has_own_module and self.iterator_train is Batches:
             yield
             return
         device = torch.device(self.device_)
         seed = int(torch.randint(2**62, (), generator=self.generator_))
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with GLOBAL_GENERATOR, torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.default_generator.manual_seed(seed)
             if device.type == "cuda":
                 torch.cuda.manual_seed(seed)
@@ -80,7 +86,16 @@ class Components(NeuralNet):
             vars(self)["device"] = given
 
     def initialize(self):
-        """Build module, criterion, optimizer, callbacks and history anew."""
+        """Build module, criterion, optimizer, callbacks and history anew.
+
+        Before any ``fit`` it serves to load parameters into a net, as in skorch. The package's
+        perceptron then needs ``module__in_features`` and the parameter `classes`.
+        """
+        state = vars(self)
+        state.setdefault("device_", check_device(self.device))
+        state.setdefault("dtype_", "float32" if self.dtype == "auto" else self.dtype)
+        if "generator_" not in state:
+            self.generator_ = torch.Generator().manual_seed(check_seed(self.random_state))
         with self._lent_generator(), self._resolved_device():
             return super().initialize()
 
@@ -89,9 +104,13 @@ class Components(NeuralNet):
         kwargs = self.get_params_for("module")
         dtype = getattr(torch, self.dtype_)
         if self._has_own_module:
-            module = MultilayerPerceptron(
-                **self._perceptron_parameters() | kwargs, generator=self.generator_, dtype=dtype
-            )
+            kwargs = self._perceptron_parameters() | kwargs
+            if kwargs["in_features"] is None:
+                raise ValueError(
+                    "The size of the net is not known before fit: give module__in_features, "
+                    "and classes, to initialize it."
+                )
+            module = MultilayerPerceptron(**kwargs, generator=self.generator_, dtype=dtype)
         else:
             module = self.initialized_instance(self.module, kwargs)
             # A module that was given as an object is a parameter: a fit must not train it.
@@ -145,14 +164,17 @@ class Components(NeuralNet):
 
     def get_iterator(self, dataset, training=False):
         """Return the iterator over mini-batches; ours shuffles in training."""
-        given = self.iterator_train if training else self.iterator_valid
-        if given is not Batches:
-            return super().get_iterator(dataset, training=training)
+        iterator = self.iterator_train if training else self.iterator_valid
         kwargs = self.get_params_for("iterator_train" if training else "iterator_valid")
-        kwargs.setdefault("batch_size", self.batch_size if training else self._rows_at_once())
-        kwargs.setdefault("shuffle", training)
+        if iterator is Batches:
+            kwargs.setdefault("batch_size", self.batch_size if training else self._rows_at_once())
+            kwargs.setdefault("shuffle", training)
+            if not isinstance(unwrap_subset(dataset)[0], ArrayDataset):
+                iterator = DataLoader
+        kwargs.setdefault("batch_size", self.batch_size)
         if kwargs["batch_size"] == -1:
             kwargs["batch_size"] = len(dataset)
-        ours = isinstance(unwrap_subset(dataset)[0], ArrayDataset)
-        generator = self.generator_ if kwargs["shuffle"] else None
-        return (Batches if ours else DataLoader)(dataset, **kwargs, generator=generator)
+        if iterator in (Batches, DataLoader):
+            # Else a DataLoader draws from the global generator, even where it does not shuffle.
+            kwargs.setdefault("generator", self.generator_ if training else torch.Generator())
+        return iterator(dataset, **kwargs)

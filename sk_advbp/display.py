@@ -1,86 +1,170 @@
-"""Pictures of what the nets see. Needs matplotlib, which is imported only to draw."""
+"""Pictures of robustness, in the manner of scikit-learn's displays.
 
-import math
+They need matplotlib, the extra ``plot``, which is imported only to draw.
+"""
 
 import numpy as np
+from sklearn.metrics import accuracy_score
 
-__all__ = ["draw_examples", "drawable_shape"]
+from sk_advbp.examples_display import AdversarialExamplesDisplay
+from sk_advbp.images import named, new_axes
+from sk_advbp.robustness import robustness_curve
+
+__all__ = ["AdversarialExamplesDisplay", "RobustnessCurveDisplay"]
 
 
-def drawable_shape(n_features, image_shape=None):
-    """Return the shape in which rows of `n_features` values can be drawn.
+class RobustnessCurveDisplay:
+    """Accuracy under attack over the size of the perturbation.
+
+    Made by `from_estimator`, `from_estimators` or `from_predictions`.
 
     Parameters
     ----------
-    n_features : int
-    image_shape : tuple of int or None, default=None
-        Shape of one image; None takes a square.
+    epsilons : array-like of shape (n_epsilons,)
+        Sizes of the perturbation.
+    accuracies : array-like of shape (n_epsilons,) or (n_curves, n_epsilons)
+        In [0, 1].
+    names : str, sequence of n_curves str, or None, default=None
+        What the legend says; None draws none.
 
-    Returns
-    -------
-    shape : (height, width) or (height, width, 3)
+    Attributes
+    ----------
+    lines_ : list of matplotlib.lines.Line2D
+        One a curve.
+    ax_ : matplotlib.axes.Axes
+    figure_ : matplotlib.figure.Figure
 
-    Raises
-    ------
-    ValueError
-        The rows are no such images.
+    See Also
+    --------
+    sk_advbp.robustness.robustness_curve : The figures alone.
 
     Examples
     --------
-    >>> from sk_advbp.display import drawable_shape
-    >>> drawable_shape(64)
-    (8, 8)
+    >>> from sk_advbp.display import RobustnessCurveDisplay
+    >>> display = RobustnessCurveDisplay(epsilons=[0, 0.1], accuracies=[0.98, 0.61], names="net")
+    >>> display.accuracies.shape
+    (1, 2)
     """
-    side = math.isqrt(n_features)
-    shape = tuple(image_shape or (side, side))
-    grey = shape[:2] if shape[2:] in ((), (1,)) else None
-    shape = shape if shape[2:] == (3,) else grey
-    if shape is None or math.prod(shape) != n_features:
-        raise ValueError(
-            "only images of shape (height, width) or (height, width, 3) can be drawn; "
-            f"a sample here has shape {image_shape or (n_features,)}"
-        )
-    return shape
 
+    def __init__(self, *, epsilons, accuracies, names=None):
+        self.epsilons = np.asarray(epsilons)
+        self.accuracies = np.atleast_2d(accuracies)
+        self.names = [names] if isinstance(names, str) else names
 
-def draw_examples(nets, X, y, *, epsilon, image_shape=None):
-    """Draw images, clean and moved against each net, with what the net takes them for.
+    def plot(self, *, ax=None, **kwargs):
+        """Draw the curves.
 
-    Parameters
-    ----------
-    nets : dict of str to fitted AdvBPClassifier
-        The names stand beside the rows of the picture.
-    X : ndarray of shape (n_samples, n_features)
-        A handful of images, one a column of the picture.
-    y : ndarray of shape (n_samples,)
-        Their true labels. A prediction that differs is shown in red.
-    epsilon : float
-        Size of the perturbation (FGSM), in the units of `X`.
-    image_shape : tuple of int or None, default=None
-        As in `drawable_shape`.
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes or None, default=None
+            Where; None makes a new figure.
+        **kwargs
+            To ``Axes.plot``, for every curve.
 
-    Returns
-    -------
-    figure : matplotlib.figure.Figure
-        One row of clean and one of adversarial images for each net. Values beyond the range
-        of `X` are shown as its ends.
-    """
-    from matplotlib.figure import Figure
+        Returns
+        -------
+        display : RobustnessCurveDisplay
 
-    shape = drawable_shape(X.shape[1], image_shape)
-    rows = []
-    for name, net in nets.items():
-        moved = net.adversarial_examples(X, y, epsilon=epsilon, attack="fgsm")
-        rows += [(f"{name} net\nclean", net, X), (f"{name} net\nunder FGSM", net, moved)]
-    figure = Figure(figsize=(1.2 + 1.1 * len(X), 1.35 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), len(X), squeeze=False)
-    low, high = X.min(), X.max()
-    for axes, (title, net, images) in zip(grid, rows, strict=True):
-        axes[0].set_ylabel(title)
-        shown = (np.clip(images, low, high) - low) / ((high - low) or 1)
-        for ax, image, label, true in zip(axes, shown, net.predict(images), y, strict=True):
-            ax.imshow(image.reshape(shape), cmap="gray_r", vmin=0, vmax=1)
-            ax.set_title(str(label), color="black" if label == true else "red")
-            ax.set(xticks=[], yticks=[])
-    figure.suptitle(f"epsilon = {epsilon:g}; above each image the prediction, red when wrong")
-    return figure
+        Raises
+        ------
+        ImportError
+            matplotlib is not installed.
+        """
+        self.ax_ = new_axes(type(self).__name__) if ax is None else ax
+        self.figure_ = self.ax_.figure
+        self.lines_ = [
+            self.ax_.plot(self.epsilons, accuracies, **{"marker": ".", "label": name} | kwargs)[0]
+            for name, accuracies in zip(
+                self.names or [None] * len(self.accuracies), self.accuracies, strict=True
+            )
+        ]
+        self.ax_.set(xlabel="ε", ylabel="Accuracy under attack", ylim=(-0.02, 1.02))
+        if self.names or "label" in kwargs:
+            self.ax_.legend()
+        return self
+
+    @classmethod
+    def from_estimator(cls, estimator, X, y, *, name=None, **options):
+        """Attack one fitted estimator and draw its curve.
+
+        Parameters
+        ----------
+        estimator : fitted AdvBPClassifier, or pipeline whose last step is one
+        X, y
+            As of `from_estimators`.
+        name : str or None, default=None
+            What the legend says; None: the name of the class.
+        **options
+            Others of `from_estimators`.
+
+        Returns
+        -------
+        display : RobustnessCurveDisplay
+        """
+        estimators = [estimator] if name is None else {name: estimator}
+        return cls.from_estimators(estimators, X, y, **options)
+
+    @classmethod
+    def from_estimators(
+        cls,
+        estimators,
+        X,
+        y,
+        *,
+        epsilons,
+        attack="pgd",
+        attack_options=None,
+        ax=None,
+        **kwargs,
+    ):
+        """Attack fitted estimators and draw a curve for each.
+
+        Parameters
+        ----------
+        estimators : dict of str to estimator, or sequence of estimators
+            `AdvBPClassifier`, or pipelines whose last step is one. Their names go to the
+            legend; a sequence is named by the classes.
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            True labels.
+        epsilons : sequence of float
+            In the units that the last step sees.
+        attack : {"pgd", "fgsm"}, default="pgd"
+        attack_options : dict or None, default=None
+            Others of `sk_advbp.robustness.adversarial_accuracy_score`.
+        ax, **kwargs
+            As of `plot`.
+
+        Returns
+        -------
+        display : RobustnessCurveDisplay
+        """
+        estimators = named(estimators)
+        options = {"attack": attack} | (attack_options or {})
+        curves = [robustness_curve(e, X, y, epsilons, **options) for e in estimators.values()]
+        display = cls(epsilons=epsilons, accuracies=curves, names=list(estimators))
+        return display.plot(ax=ax, **kwargs)
+
+    @classmethod
+    def from_predictions(
+        cls, y_true, y_pred, *, epsilons, sample_weight=None, name=None, ax=None, **kwargs
+    ):
+        """Draw the curve of predictions that are there already.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_samples,)
+        y_pred : array-like of shape (n_epsilons, n_samples)
+            What was predicted under the attack of each ε.
+        epsilons : sequence of float
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+        name : str or None, default=None
+        ax, **kwargs
+            As of `plot`.
+
+        Returns
+        -------
+        display : RobustnessCurveDisplay
+        """
+        accuracies = [accuracy_score(y_true, y, sample_weight=sample_weight) for y in y_pred]
+        return cls(epsilons=epsilons, accuracies=accuracies, names=name).plot(ax=ax, **kwargs)

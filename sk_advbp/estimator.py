@@ -215,17 +215,22 @@ class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet)
         target = self._encode(y, reset, weight)
         if reset:
             self._settle(X, target, weight)
+        X, target, weight = self._weighted(X, target, weight)
+        return self._array_dataset(X, target, weight), target
+
+    def _settle(self, X, target, sample_weight):
+        """Fix what the first data decide once: the unit of ε."""
+        self.epsilon_unit_ = check_epsilon_unit(self.epsilon_unit, X, sample_weight)
+
+    def _weighted(self, X, target, weight):
+        """Return the rows that take part in training, and their weights, or None for all 1."""
         if weight is not None:
             X, target, weight = self._weighted_rows(X, target, weight)
         class_weight = self._class_weights(target, weight)
         if class_weight is not None:
             weight = class_weight if weight is None else weight * class_weight
             X, target, weight = self._weighted_rows(X, target, weight)
-        return self._array_dataset(X, target, weight), target
-
-    def _settle(self, X, target, sample_weight):
-        """Fix what the first data decide once: the unit of ε."""
-        self.epsilon_unit_ = check_epsilon_unit(self.epsilon_unit, X, sample_weight)
+        return X, target, weight
 
     def _weighted_rows(self, X, target, weight):
         """Drop the rows of weight zero: they must not take a place in a mini-batch."""
@@ -253,7 +258,9 @@ class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet)
             self.epsilon_unit_ = check_epsilon_unit(self.epsilon_unit, None, shape=shape)
         elif shape != self.sample_shape_:
             raise ValueError(f"Samples have shape {shape}. Expected {self.sample_shape_}.")
-        y = np.concatenate([np.asarray(yi) for _, yi in DataLoader(dataset, batch_size=1024)])
+        # With a generator, or it would draw from torch's global one.
+        loader = DataLoader(dataset, batch_size=1024, generator=torch.Generator())
+        y = np.concatenate([np.asarray(yi) for _, yi in loader])
         return dataset, self._target_of_dataset(self._check_target(y), reset)
 
     def get_split_datasets(self, X, y=None, **fit_params):
@@ -424,7 +431,7 @@ class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet)
     def loss_curve_(self):
         """Mean of the minimised loss in each epoch."""
         self.check_is_fitted_attribute("loss_curve_")
-        return self.history[:, "train_loss"]
+        return [row["train_loss"] for row in self.history]
 
     @property
     def validation_scores_(self):

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, Checkpoint, PassthroughScoring
 from skorch.dataset import get_len, unpack_data
 from skorch.utils import to_tensor
 from torch.optim.lr_scheduler import LinearLR
@@ -250,26 +250,32 @@ class AdversarialNet(Components):
             return
         if training:
             self._begin_epoch(iterator)
-        heard = self._listeners("on_batch_begin") or self._listeners("on_batch_end")
+        heard = self._batches_are_heard()
         means = RunningMeans()
         with self._lent_generator() if training else nullcontext():
-            try:
-                for batch in iterator:
-                    if heard:
-                        self.notify("on_batch_begin", batch=batch, training=training)
-                    step = step_fn(batch, **fit_params)
-                    means.add(step, batch)
-                    if heard:
-                        self.history.record_batch(f"{prefix}_loss", step["loss"].item())
-                        self.history.record_batch(f"{prefix}_batch_size", get_len(batch[0]))
-                        self.notify("on_batch_end", batch=batch, training=training, **step)
-            finally:
-                self.history.record(f"{prefix}_batch_count", len(means.losses))
-                self._record(f"{prefix}_loss", means.of(means.losses), better=min)
+            for batch in iterator:
+                if heard:
+                    self.notify("on_batch_begin", batch=batch, training=training)
+                step = step_fn(batch, **fit_params)
+                means.add(step, batch)
+                if heard:
+                    self.history.record_batch(f"{prefix}_loss", step["loss"].item())
+                    self.history.record_batch(f"{prefix}_batch_size", get_len(batch[0]))
+                    self.notify("on_batch_end", batch=batch, training=training, **step)
+        self.history.record(f"{prefix}_batch_count", len(means.losses))
+        self._record(f"{prefix}_loss", means.of(means.losses), better=min)
         if training:
             self._check_finite("training loss", self.history[-1, "train_loss"])
         else:
             self._record(self.valid_score, means.of(means.scores), better=max)
+
+    def _batches_are_heard(self):
+        """Return whether a callback is called for batches, or reads what is recorded of them."""
+        return (
+            self._listeners("on_batch_begin")
+            or self._listeners("on_batch_end")
+            or any(isinstance(cb, (Checkpoint, PassthroughScoring)) for _, cb in self.callbacks_)
+        )
 
     def _begin_epoch(self, iterator):
         """Seed the noise of this epoch and, in the first, set up the rate's schedule."""
@@ -312,6 +318,8 @@ class AdversarialNet(Components):
             return self
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", ConvergenceWarning, stacklevel=2)
+            if self.history and "train_loss" not in self.history[-1]:
+                del self.history[-1]  # the epoch that was not finished
             return self
 
     def train(self, dataset, y=None, incremental=False):

@@ -6,6 +6,7 @@ sees: ε and clip are in the units of the transformed features.
 """
 
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score
 
 from sk_advbp.pipelines import attacked_net, original_units, transformed
@@ -117,7 +118,7 @@ def adversarial_accuracy_score(
     Raises
     ------
     TypeError
-        There is no net of this package at the end of `estimator`.
+        There is no classifier of this package at the end of `estimator`.
     ValueError
         As of `AdvBPClassifier.adversarial_examples`.
 
@@ -132,6 +133,8 @@ def adversarial_accuracy_score(
     True
     """
     transformers, net = attacked_net(estimator)
+    if not is_classifier(net):
+        raise TypeError(f"accuracy is of classifiers. Got {net!r}.")
     return 1 - net._share_fooled(
         transformed(transformers, X),
         y,
