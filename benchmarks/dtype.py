@@ -1,6 +1,6 @@
 """What ``dtype="auto"`` costs: a fit in float64 against one in float32, by the size of X.
 
-    python benchmarks/dtype.py
+python benchmarks/dtype.py
 """
 
 import argparse
@@ -35,10 +35,14 @@ def main():
     for n, d in SHAPES:
         X, y = make_classification(n, d, n_informative=min(d, 10), random_state=0)
         seconds(X, y, "float64")
-        pairs = [[seconds(X, y, dtype) for dtype in ("float64", "float32")] for _ in range(given.repeats)]
+        pairs = [
+            [seconds(X, y, dtype) for dtype in ("float64", "float32")] for _ in range(given.repeats)
+        ]
         ratio = float(np.median([a / b for a, b in pairs]))
         rows.append({"n": n, "d": d, "values": n * d, "pairs": pairs, "ratio": ratio})
-        print(f"{n:>6} x {d:<4} {n * d:>8} values: float64 takes {ratio:.2f} of float32", flush=True)
+        print(
+            f"{n:>6} x {d:<4} {n * d:>8} values: float64 takes {ratio:.2f} of float32", flush=True
+        )
     write_json(RESULTS / "dtype.json", {"clock": "process time", "rows": rows})
 
 

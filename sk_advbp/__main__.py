@@ -194,15 +194,14 @@ def save_curve(path, nets, data, epsilon):
     figure = Figure(layout="constrained")
     ax = figure.subplots()
     X, y = data.X_test[:CURVE_ROWS], data.y_test[:CURVE_ROWS]
-    for attack, line in {"fgsm": "--", f"pgd-{PGD_STEPS}": "-"}.items():
-        named = {f"{method}, {attack.upper()}": net for method, net in nets.items()}
+    for attack, title, line in (("fgsm", "FGSM", "--"), ("pgd", f"PGD-{PGD_STEPS}", "-")):
         ax.set_prop_cycle(None)  # a net has one colour
         RobustnessCurveDisplay.from_estimators(
-            named,
+            {f"{method}, {title}": net for method, net in nets.items()},
             X,
             y,
             epsilons=np.linspace(0, 2 * epsilon, 9),
-            attack=attack[:4].rstrip("-"),
+            attack=attack,
             attack_options={"n_steps": PGD_STEPS},
             ax=ax,
             linestyle=line,

@@ -170,13 +170,14 @@ class AdversaryMixin:
         options = {"epsilon": epsilon, "attack": attack, "norm": norm, "clip": clip}
         options |= {"n_steps": n_steps, "step_size": step_size, "n_restarts": n_restarts}
         predicted = y is None and attack == "fgsm" and self._closed_form_gradient() is not None
-        dataset = ArrayDataset(x, None if predicted else self._attacked_target(x, y))
-        batches = self._attacked_batches(dataset, random_state, predicted=predicted, **options)
-        moved = torch.cat([moved.cpu() for _, moved in batches]).numpy()
+        with evaluation_mode(self.module_, torch.device(self.device_)):
+            dataset = ArrayDataset(x, None if predicted else self._attacked_target(x, y))
+            batches = self._attacked_batches(dataset, random_state, predicted=predicted, **options)
+            moved = torch.cat([moved.cpu() for _, moved in batches]).numpy()
         return in_form_of(X, x, moved)
 
-    def _share_fooled(self, X, y, sample_weight=None, **options):
-        """Return the share of the samples that are misclassified under attack.
+    def _attacked_accuracy(self, X, y, sample_weight=None, **options):
+        """Return the accuracy under attack, which is at rest where a sample is fooled.
 
         Parameters
         ----------
@@ -192,9 +193,10 @@ class AdversaryMixin:
         else:
             X = self._validated(X, reset=False)
             dataset = ArrayDataset(X, self._attacked_target(X, y))
-        batches = self._attacked_batches(dataset, until_fooled=True, **options)
-        fooled = [objective.judge(moved)[1].cpu() for objective, moved in batches]
-        return float(np.average(torch.cat(fooled).numpy(), weights=sample_weight))
+        with evaluation_mode(self.module_, torch.device(self.device_)):
+            batches = self._attacked_batches(dataset, until_fooled=True, **options)
+            fooled = [objective.judge(moved)[1].cpu() for objective, moved in batches]
+        return float(np.average(~torch.cat(fooled).numpy(), weights=sample_weight))
 
     def _attacked_batches(
         self, dataset, random_state=None, *, predicted=False, until_fooled=False, **options
@@ -211,11 +213,10 @@ class AdversaryMixin:
             generators = [torch.Generator().manual_seed(int(s) % 2**63) for s in seeds]
             move |= {"generators": generators, "until_fooled": until_fooled}
         gradient = self._closed_form_gradient()
-        with evaluation_mode(self.module_, torch.device(self.device_)):
-            for x, target in self.get_iterator(dataset):
-                target = None if predicted else torch.as_tensor(target, device=self.device_)
-                objective = Objective(self._losses_and_errors, target, gradient)
-                yield objective, ATTACKS[attack](objective, self._input(x), **move)
+        for x, target in self.get_iterator(dataset):
+            target = None if predicted else torch.as_tensor(target, device=self.device_)
+            objective = Objective(self._losses_and_errors, target, gradient)
+            yield objective, ATTACKS[attack](objective, self._input(x), **move)
 
     def _attack_options(self, *, epsilon, attack, norm, clip, n_steps, step_size, n_restarts):
         """Return the attack's name and its arguments, checked and as tensors."""

@@ -22,7 +22,7 @@ class ReducedLoss:
         return losses if self.reduction == "none" else getattr(losses, self.reduction)()
 
 
-def to_art(estimator, clip_values="same"):
+def to_art(estimator, clip_values="same", image_shape=None):
     """Return the Adversarial Robustness Toolbox's classifier over a fitted net.
 
     Its attacks (APGD, Square and many more) then run on our nets. It takes float32 arrays
@@ -36,6 +36,9 @@ def to_art(estimator, clip_values="same"):
         Bounds of the data, numbers or arrays of the shape of one sample. ``"same"``: the
         estimator's `clip`. Beware: ART pulls values from outside into them, which our
         `clip`, as a bound of the perturbation, never does.
+    image_shape : tuple of int or None, default=None
+        Shape in which the classifier takes its samples, for the attacks that are for images
+        alone, such as Square: (channels, height, width). None: that of ``fit``.
 
     Returns
     -------
@@ -70,10 +73,13 @@ def to_art(estimator, clip_values="same"):
         loss.reduction = "mean"  # ART knows it, and that it takes labels
     else:
         loss = ReducedLoss(loss)
+    module = deepcopy(net.module_).float()
+    if image_shape is not None:
+        module = nn.Sequential(nn.Flatten(), nn.Unflatten(1, net.sample_shape_), module)
     return PyTorchClassifier(
-        model=deepcopy(net.module_).float().eval(),
+        model=module.eval(),
         loss=loss,
-        input_shape=net.sample_shape_,
+        input_shape=image_shape or net.sample_shape_,
         nb_classes=net._n_outputs(),
         clip_values=net.clip if isinstance(clip_values, str) else clip_values,
         device_type="gpu" if net.device_.startswith("cuda") else "cpu",

@@ -180,7 +180,7 @@ class OverfittingWatch(Callback):
         size = {"norm": None, "clip": "same", "step_size": None, "n_restarts": 1}
         size |= {"n_steps": self.n_steps, "random_state": self.random_state}
         return tuple(
-            1 - net._share_fooled(*data, epsilon=epsilon, attack=attack, **size)
+            net._attacked_accuracy(*data, epsilon=epsilon, attack=attack, **size)
             for epsilon, attack in ((0.0, "fgsm"), (self.epsilon, "fgsm"), (self.epsilon, "pgd"))
         )
 

@@ -3,28 +3,26 @@
 import inspect
 import math
 import time
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
+from joblib import effective_n_jobs
 from scipy import sparse
 from scipy.stats import rankdata
 from sklearn.base import clone
 from sklearn.metrics import check_scoring
-from skorch.history import History
+from sklearn.utils.parallel import Parallel, delayed
 
 from sk_advbp.batches import as_tensor
 from sk_advbp.parameters import check_epsilon_unit
-from sk_advbp.stacked import Member, Stack, Stream, stackable, stacks
+from sk_advbp.stacked import Member, Stack, Stream, clone_with_knowledge, stackable, stacks
 
 __all__ = ["Folds", "cross_validated", "results", "selected"]
 
 # A sparse X that takes more memory than this as a dense one is not trained on in stacks.
 DENSE_BYTES = 2**28
-
-# What a net knows of its data before it is trained.
-KNOWN = ("n_features_in_", "sample_shape_", "dtype_", "device_", "classes_inferred_")
 
 
 def selected(epsilons, scores, selection="best"):
@@ -104,7 +102,7 @@ class Folds:
     weight : ndarray of shape (n,) or None
         The user's sample weights.
     splits : list of (train, test)
-        Indices of rows.
+        Arrays of row indices.
     """
 
     X: object
@@ -117,10 +115,6 @@ class Folds:
         """Return X, y and weights of `rows`."""
         return self.X[rows], self.y[rows], None if self.weight is None else self.weight[rows]
 
-    def test(self, fold):
-        """Return X, y and weights of the test part of a fold."""
-        return self.part(self.splits[fold][1])
-
 
 def cross_validated(net, folds, epsilons, scoring=None, n_jobs=None):
     """Fit every ε on every fold and return what the nets score on the rest.
@@ -128,7 +122,7 @@ def cross_validated(net, folds, epsilons, scoring=None, n_jobs=None):
     Parameters
     ----------
     net : AdvBPClassifier
-        Not fitted, but with the attributes `KNOWN`. Nets that `sk_advbp.stacked` can train
+        Not fitted, but with the attributes `sk_advbp.stacked.KNOWN`. Nets that can be trained
         together are, all others are fitted one by one.
     folds : Folds
     epsilons : ndarray of shape (n_epsilons,)
@@ -137,53 +131,68 @@ def cross_validated(net, folds, epsilons, scoring=None, n_jobs=None):
 
     Returns
     -------
-    scores, fit_times, score_times : ndarray of shape (n_epsilons, n_folds)
-        Nets that were trained together share their time evenly.
+    table : ndarray of shape (3, n_epsilons, n_folds)
+        Scores, and seconds of fits and of scores, which nets of a stack share evenly.
     """
     # Accuracy of a stack needs no estimators.
     scorer = None if scoring in (None, "accuracy") else check_scoring(net, scoring)
     cells = [(e, f) for f in range(len(folds.splits)) for e in range(len(epsilons))]
-    together = stackable(net) and folds.X.ndim == 2 and _fits_dense(folds.X)
-    parallel = Parallel(n_jobs=n_jobs, prefer="threads" if together else None)
+    candidates = [(epsilons[e], f) for e, f in cells]
+    together = stackable(net) and _fits_dense(folds.X)
+    jobs = effective_n_jobs(n_jobs)
     if together:
-        members = _members(net, folds, [(epsilons[e], f) for e, f in cells])
-        parts = stacks(net, members, parallel._effective_n_jobs())
-        task = score_together
+        folds = replace(folds, X=_dense(folds.X))
+        candidates = _members(net, folds, candidates)
+        parts = stacks(net, [member for member, _ in candidates], jobs)
     else:
-        members, parts, task = None, [[i] for i in range(len(cells))], score_alone
-    outcomes = parallel(
-        delayed(task)(
-            net,
-            folds,
-            [(epsilons[cells[i][0]], cells[i][1]) for i in part],
-            scorer,
-            members and [members[i] for i in part],
+        parts = [[i] for i in range(len(cells))]
+    task = delayed(score_together if together else score_alone)
+    with _threads_shared_by(jobs if together else 1):
+        outcomes = Parallel(n_jobs=n_jobs, prefer="threads" if together else None)(
+            task(net, folds, scorer, [candidates[i] for i in part]) for part in parts
         )
-        for part in parts
-    )
     table = np.empty((3, len(epsilons), len(folds.splits)))
     for part, outcome in zip(parts, outcomes, strict=True):
-        for i, values in zip(part, zip(*outcome, strict=True), strict=True):
+        for i, *values in zip(part, *outcome, strict=True):
             table[:, *cells[i]] = values
     return table
 
 
-def _fits_dense(X):
-    return not sparse.issparse(X) or math.prod(X.shape) * X.dtype.itemsize <= DENSE_BYTES
+@contextmanager
+def _threads_shared_by(jobs):
+    """Let each of `jobs` threads use its share of torch's threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // jobs))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
-def score_alone(net, folds, cells, scorer, members=None):
-    """Fit and score one net for each of the `cells`, (ε, fold)."""
-    scores, fit_times, score_times = [], [], []
-    for epsilon, fold in cells:
+def score_alone(net, folds, scorer, candidates):
+    """Fit one net after the other.
+
+    Parameters
+    ----------
+    net : AdvBPClassifier
+    folds : Folds
+    scorer : callable or None
+        None is accuracy.
+    candidates : list of (epsilon, fold)
+
+    Returns
+    -------
+    scores, fit_times, score_times : list of float
+    """
+    outcomes = []
+    for epsilon, fold in candidates:
         start = time.perf_counter()
         X, y, weight = folds.part(folds.splits[fold][0])
         fitted = clone(net).set_params(epsilon=float(epsilon)).fit(X, y, sample_weight=weight)
         trained = time.perf_counter()
-        scores.append(score_of(fitted, scorer, *folds.test(fold)))
-        fit_times.append(trained - start)
-        score_times.append(time.perf_counter() - trained)
-    return scores, fit_times, score_times
+        score = score_of(fitted, scorer, *folds.part(folds.splits[fold][1]))
+        outcomes.append((score, trained - start, time.perf_counter() - trained))
+    return zip(*outcomes, strict=True)
 
 
 def score_of(net, scorer, X, y, weight):
@@ -200,72 +209,60 @@ def score_of(net, scorer, X, y, weight):
 # ---- nets that are trained together --------------------------------------------------
 
 
-def _members(net, folds, cells):
-    """Return the `Member` of each of the `cells`, (ε, fold)."""
+def _fits_dense(X):
+    return X.ndim == 2 and (
+        not sparse.issparse(X) or math.prod(X.shape) * X.dtype.itemsize <= DENSE_BYTES
+    )
+
+
+def _dense(X):
+    # Writable: torch warns of others, and threads cannot each silence warnings.
+    return np.require(X.toarray() if sparse.issparse(X) else X, requirements="W")
+
+
+def _members(net, folds, candidates):
+    """Return (member of a stack, fold) for each (epsilon, fold)."""
     streams, units = [], []
     for train, _ in folds.splits:
         weight = None if folds.weight is None else folds.weight[train]
         units.append(check_epsilon_unit(net.epsilon_unit, folds.X[train], weight))
-        rows, _, weight = net._weighted(np.asarray(train), folds.target[train], weight)
+        rows, _, weight = net._weighted(train, folds.target[train], weight)
         streams.append(Stream(rows, weight, net.random_state, net.batch_size))
-    return [Member(epsilon * units[fold], streams[fold]) for epsilon, fold in cells]
+    return [(Member(float(e), units[fold], streams[fold]), fold) for e, fold in candidates]
 
 
-def score_together(net, folds, cells, scorer, members):
-    """Train the `members`, one for each of the `cells`, (ε, fold), as a stack; score them."""
-    net = clone_with_knowledge(net)
+def score_together(net, folds, scorer, candidates):
+    """Train nets as a stack, and score each on its fold.
+
+    Parameters
+    ----------
+    net, folds, scorer
+        As of `score_alone`.
+    candidates : list of (Member, fold)
+
+    Returns
+    -------
+    scores, fit_times, score_times : list of float
+    """
     start = time.perf_counter()
-    dense = folds.X.toarray() if sparse.issparse(folds.X) else folds.X
-    X, target = (as_tensor(array, net.device_) for array in (dense, folds.target))
-    stack = Stack(net, members).train(X, target)
+    members, of_fold = zip(*candidates, strict=True)
+    X, target = (as_tensor(array, net.device_) for array in (folds.X, folds.target))
+    stack = Stack(clone_with_knowledge(net), members).train(X, target)
     trained = time.perf_counter()
-    scores = [None] * len(cells)
-    for fold in {fold for _, fold in cells}:
-        which = [i for i, (_, of_cell) in enumerate(cells) if of_cell == fold]
-        for i, score in zip(
-            which, _scores_on(stack, fold, which, folds, (X, target), cells, scorer), strict=True
-        ):
+    scores = [0.0] * len(members)
+    for fold in set(of_fold):
+        which = [i for i, f in enumerate(of_fold) if f == fold]
+        test = folds.splits[fold][1]
+        if scorer is None:
+            found = _accuracies(stack, which, X[test], target[test], folds.part(test)[2])
+        else:
+            found = [score_of(stack.estimator(i), scorer, *folds.part(test)) for i in which]
+        for i, score in zip(which, found, strict=True):
             scores[i] = score
-    n = len(cells)
-    times = [(trained - start) / n] * n, [(time.perf_counter() - trained) / n] * n
-    return scores, *times
+    n = len(members)
+    return scores, [(trained - start) / n] * n, [(time.perf_counter() - trained) / n] * n
 
 
-def _scores_on(stack, fold, which, folds, tensors, cells, scorer):
-    """Return the scores of the nets `which` on the test part of a fold."""
-    if scorer is not None:
-        return [
-            score_of(estimator_of(stack, i, cells[i][0]), scorer, *folds.test(fold)) for i in which
-        ]
-    rows = torch.as_tensor(np.asarray(folds.splits[fold][1]))
-    X, target = (t.index_select(0, rows.to(t.device)) for t in tensors)
+def _accuracies(stack, which, X, target, weight):
     correct = (stack.logits(X, which).argmax(2) == target).cpu().numpy()
-    weight = None if folds.weight is None else folds.weight[rows.numpy()]
     return [np.average(of_net, weights=weight) for of_net in correct]
-
-
-def clone_with_knowledge(net):
-    """Return an unfitted copy of `net` that knows of the data what `net` does."""
-    copied = clone(net)
-    vars(copied).update({name: vars(net)[name] for name in KNOWN})
-    return copied
-
-
-def estimator_of(stack, number, epsilon):
-    """Return the net of a stack as the estimator that a separate fit would have given."""
-    net = clone_with_knowledge(stack.net).set_params(epsilon=float(epsilon))
-    member = stack.members[number]
-    net.epsilon_unit_ = member.epsilon / epsilon if epsilon else 1.0
-    net.generator_ = torch.Generator().manual_seed(member.stream.seed)
-    net.initialize()
-    with torch.no_grad():
-        for (_, own), (_, stacked) in zip(
-            net.get_all_learnable_params(), stack.parameters, strict=True
-        ):
-            own.copy_(stacked[number])
-    net.history_ = History()
-    for means in stack.loss_curves:
-        net.history_.new_epoch()
-        net.history_.record("train_loss", float(means[number]))
-    net.module_.eval()
-    return net

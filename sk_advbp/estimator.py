@@ -283,9 +283,7 @@ class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet)
             return np.arange(n), np.arange(0)
         seed = int(torch.randint(2**31, (), generator=self.generator_))
         strata = self._strata(target, smaller_part)
-        return train_test_split(
-            np.arange(n), test_size=n_valid, random_state=seed, stratify=strata
-        )
+        return train_test_split(np.arange(n), test_size=n_valid, random_state=seed, stratify=strata)
 
     def _strata(self, target, smaller_part):
         """Return what the held-out rows are stratified by; None for nothing."""

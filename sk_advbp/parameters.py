@@ -101,7 +101,7 @@ def standard_deviation(X, sample_weight=None):
         variance = np.average(np.square(X - mean), axis=0, weights=weight)
         low, high = X.min(axis=0), X.max(axis=0)
     # The mean of equal numbers may be rounded.
-    return np.where(low == high, 0.0, np.sqrt(variance))
+    return np.where(low == high, 0.0, np.sqrt(np.maximum(variance, 0)))
 
 
 def check_epsilon_unit(unit, X, sample_weight=None, shape=None):

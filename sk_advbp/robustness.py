@@ -135,7 +135,7 @@ def adversarial_accuracy_score(
     transformers, net = attacked_net(estimator)
     if not is_classifier(net):
         raise TypeError(f"accuracy is of classifiers. Got {net!r}.")
-    return 1 - net._share_fooled(
+    return net._attacked_accuracy(
         transformed(transformers, X),
         y,
         sample_weight,

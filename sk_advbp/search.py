@@ -12,9 +12,10 @@ from sklearn.utils._param_validation import Interval, InvalidParameterError, Str
 
 from sk_advbp.batches import ArrayDataset, Batches
 from sk_advbp.classifier import AdvBPClassifier
-from sk_advbp.cross_validation import KNOWN, Folds, cross_validated, results, selected
+from sk_advbp.cross_validation import Folds, cross_validated, results, selected
 from sk_advbp.docstrings import shares_parameters
 from sk_advbp.parameters import check_seed, standard_deviation
+from sk_advbp.stacked import KNOWN
 
 __all__ = ["AdvBPClassifierCV"]
 
@@ -263,7 +264,12 @@ class AdvBPClassifierCV(AdvBPClassifier):
         super()._settle(X, target, sample_weight)
         epsilons = self._candidates(X, sample_weight)
         y = self._decode(target)
-        splits = list(check_cv(self.cv, y, classifier=True).split(X, y))
+        rows = np.arange(len(y))
+        # Of masks, too, and of lists.
+        splits = [
+            (rows[np.asarray(train)], rows[np.asarray(test)])
+            for train, test in check_cv(self.cv, y, classifier=True).split(X, y)
+        ]
         folds = Folds(X, y, target, sample_weight, splits)
         table = cross_validated(self._net_of_folds(), folds, epsilons, self.scoring, self.n_jobs)
         chosen = selected(epsilons, table[0], self.selection)

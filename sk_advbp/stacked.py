@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from torch import nn
 from torch.optim.lr_scheduler import LinearLR
 
@@ -20,14 +21,17 @@ from sk_advbp.batches import Batches
 from sk_advbp.optimizers import FusedStep
 from sk_advbp.parameters import check_clip
 
-__all__ = ["Member", "Stack", "stackable", "stacks"]
+__all__ = ["KNOWN", "Member", "Stack", "Stream", "stackable", "stacks"]
 
 # Their updates treat each number alike, so that a stack of weights is like any weights.
 ELEMENTWISE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
 
-# Of weights, gradients, moments and activations together: near the reach of the caches.
-STACK_BYTES = 2**23
-MOST_MODELS = 16
+# Beyond 16 nets the time for each falls no more, nor rises until memory runs short.
+MOST_MODELS = 20
+STACK_BYTES = 2**26
+
+# What a net knows of its data before it is trained.
+KNOWN = ("n_features_in_", "sample_shape_", "dtype_", "device_", "classes_inferred_")
 
 
 def stackable(net):
@@ -57,14 +61,21 @@ class Member(NamedTuple):
 
     Attributes
     ----------
-    epsilon : float or ndarray of shape (n_features,)
-        In the units of X.
+    epsilon : float
+    unit : float or ndarray of shape (n_features,)
+        What one of ε is in the units of X.
     stream : Stream
         The rows and their order. Nets that differ in ε alone have one in common.
     """
 
-    epsilon: object
+    epsilon: float
+    unit: object
     stream: object
+
+    @property
+    def moves(self):
+        """Whether the net learns from moved rows."""
+        return bool(np.any(self.epsilon * self.unit))
 
 
 class Stream:
@@ -145,9 +156,9 @@ class Stack:
     def _gradients(self):
         """Return the closed form of all members as a function of (x, y, weight)."""
         net = self.net
-        epsilon = np.stack([np.atleast_1d(member.epsilon) for member in self.members])
         perturb = None
-        if epsilon.any() and net.clean_weight != 1:
+        if any(member.moves for member in self.members) and net.clean_weight != 1:
+            epsilon = np.stack([np.atleast_1d(m.epsilon * m.unit) for m in self.members])
             clip = check_clip(net.clip, net.sample_shape_)
             perturb = net._displacement_by(epsilon[:, None, :], net.norm, clip)
         closed_form = net._closed_form_of(net.module_)
@@ -253,6 +264,30 @@ class Stack:
             dim=1,
         )
 
+    def estimator(self, number):
+        """Return one net as the estimator that a separate fit would have given."""
+        member = self.members[number]
+        net = clone_with_knowledge(self.net).set_params(epsilon=float(member.epsilon))
+        net.epsilon_unit_ = member.unit
+        net.generator_ = torch.Generator().manual_seed(member.stream.seed)
+        net.initialize()
+        own = net.get_all_learnable_params()
+        with torch.no_grad():
+            for (_, parameter), (_, stacked) in zip(own, self.parameters, strict=True):
+                parameter.copy_(stacked[number])
+        for means in self.loss_curves:
+            net.history.new_epoch()
+            net.history.record("train_loss", float(means[number]))
+        net.module_.eval()
+        return net
+
+
+def clone_with_knowledge(net):
+    """Return an unfitted copy of `net` that knows of the data what `net` does."""
+    copied = clone(net)
+    vars(copied).update({name: vars(net)[name] for name in KNOWN})
+    return copied
+
 
 class WeightedMeans:
     """Means over batches, one a net, which stay on the device."""
@@ -271,7 +306,7 @@ class WeightedMeans:
 
 
 def stacks(net, members, n_jobs=1):
-    """Divide `members` into stacks that are trained together, and the larger ones first.
+    """Divide `members` into stacks that are trained together, the longest work first.
 
     Parameters
     ----------
@@ -287,8 +322,7 @@ def stacks(net, members, n_jobs=1):
     """
     alike = {}
     for number, member in enumerate(members):
-        plain = not np.any(member.epsilon)
-        alike.setdefault((member.stream.n_batches, plain), []).append(number)
+        alike.setdefault((member.stream.n_batches, member.moves), []).append(number)
     most = most_models(net, members)
     divided = []
     for numbers in alike.values():
@@ -296,7 +330,7 @@ def stacks(net, members, n_jobs=1):
         n_stacks = min(-(-n_stacks // n_jobs) * n_jobs, len(numbers))
         divided += [part.tolist() for part in np.array_split(numbers, n_stacks)]
     # A net of ε = 0 takes about half the time.
-    passes = [1 + bool(np.any(member.epsilon)) for member in members]
+    passes = [1 + member.moves for member in members]
     return sorted(divided, key=lambda numbers: -sum(passes[number] for number in numbers))
 
 

@@ -66,6 +66,8 @@ def without(monkeypatch, package):
         (["--device", "cuda:99"], "--device: 'cuda:99' cannot be used"),
         (["--picture", "examples.txt"], "--picture: 'examples.txt' must end with one of: "),
         (["--picture", "/no/such/folder/a.png"], "cannot be written (No such file or directory)"),
+        (["--curve", "curve.txt"], "--curve: 'curve.txt' must end with one of: "),
+        (["--curve", "/no/such/folder/a.png"], "cannot be written (No such file or directory)"),
         (["--data", "iris"], "--data: unknown data 'iris': accepted are 'digits', 'mnist' and"),
         (["--data", "/no/file.npz"], "--data: /no/file.npz: cannot be read (No such file or dir"),
         (["digits"], "unrecognized arguments: digits"),
@@ -89,9 +91,10 @@ def test_picture_of_what_is_no_image(refused, tmp_path):
     assert not picture.exists()
 
 
-def test_picture_without_matplotlib_names_the_extra(refused, monkeypatch):
+@pytest.mark.parametrize("option", ["--picture", "--curve"])
+def test_picture_without_matplotlib_names_the_extra(option, refused, monkeypatch):
     without(monkeypatch, "matplotlib")
-    assert "needs matplotlib, which comes with the extra 'plot'" in refused("--picture", "a.png")
+    assert "needs matplotlib, which comes with the extra 'plot'" in refused(option, "a.png")
 
 
 def test_what_the_estimator_refuses_is_one_line_too(monkeypatch, capsys):
@@ -108,7 +111,7 @@ def test_help_explains_each_option(capsys):
     with pytest.raises(SystemExit, match="0"):
         command.main(["--help"])
     text = capsys.readouterr().out
-    for option in "data epsilon activation hidden epochs seeds device picture".split():
+    for option in "data epsilon activation hidden epochs seeds device picture curve".split():
         assert f"--{option}" in text
 
 
@@ -116,17 +119,19 @@ def test_help_explains_each_option(capsys):
 def test_digits_with_a_picture(progress, monkeypatch, capsys, tmp_path):
     if progress == "plain":
         without(monkeypatch, "rich")
-    picture = tmp_path / "examples.png"
-    command.main([*QUICK, "--picture", str(picture)])
+    picture, curve = tmp_path / "examples.png", tmp_path / "curve.png"
+    command.main([*QUICK, "--picture", str(picture), "--curve", str(curve)])
     out, err = capsys.readouterr()
     assert "digits: 1347 training and 450 test rows" in out
     assert "hidden layers 20 (relu), epsilon 0.08, 2 epochs, 2 seeds, cpu" in out
-    *_, titles, plain, adversarial, _, _ = out.splitlines()
+    *_, titles, plain, adversarial, _, _, _, last = out.splitlines()
+    assert last == f"{curve} shows accuracy over epsilon, on 450 test rows"
     assert titles.split() == "clean accuracy under FGSM under PGD-20 seconds of fit".split()
     assert plain.startswith("plain") and plain.count("±") == 4
     assert adversarial.startswith("adversarial") and adversarial.count("%") == 3
     assert "8/8" in err
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    for path in (picture, curve):
+        assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_table_holds_the_estimators_own_scores(capsys):

@@ -268,58 +268,39 @@ def test_input_gradient_is_the_gradient_inside_no_grad():
     assert not gradient.requires_grad and not x.requires_grad
 
 
-class Noisy(nn.Sequential):
-    """A net with every kind of state: weights, statistics, modes."""
-
-    def __init__(self):
-        super().__init__(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Dropout(0.5), nn.Linear(5, 3))
-        self[1].eval()
-
-
-@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("requires_grad", [True, False])
 @pytest.mark.parametrize("given_gradients", [True, False])
 @modes
 @norms
-def test_leaves_nothing_behind(norm, mode, given_gradients, requires_grad, training):
-    module = Noisy().train(training)
-    module[1].eval()
-    if not training:
-        module[0].train()
+def test_leaves_nothing_behind(norm, mode, given_gradients, requires_grad):
+    module = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5).eval(), nn.Linear(5, 3))
     x = torch.randn(6, 4, generator=seeded()).requires_grad_(requires_grad)
+    epsilon = torch.tensor([0.3, 0.0, 0.1, 0.2])
     if given_gradients:
         for parameter in module.parameters():
             parameter.grad = torch.ones_like(parameter)
-    generator = seeded()
 
     def state():
-        return (
-            [p.grad.clone() if p.grad is not None else None for p in module.parameters()],
-            {k: v.clone() for k, v in module.state_dict().items()},
-            [m.training for m in module.modules()],
-            (x.detach().clone(), x.grad, x.requires_grad),
-            torch.is_grad_enabled(),
-            torch.get_rng_state() if not (training and mode.get("perturbation") != "random") else 0,
-            np.random.get_state(legacy=False),
-        )
+        return {
+            "gradients": [None if p.grad is None else p.grad.tolist() for p in module.parameters()],
+            "tensors": {k: v.tolist() for k, v in module.state_dict().items()},
+            "modes": [m.training for m in module.modules()],
+            "x": (x.tolist(), x.grad, x.requires_grad, x.grad_fn),
+            "epsilon": epsilon.tolist(),
+            "grad mode": torch.is_grad_enabled(),
+            "torch": torch.get_rng_state().tolist(),
+            "NumPy": str(np.random.get_state()),  # noqa: NPY002
+        }
+
+    def loss(x):
+        return module(x).square().sum()
 
     before = state()
-    epsilon = torch.tensor([0.3, 0.0, 0.1, 0.2])
-    moved = perturb(
-        lambda x: module(x).square().sum(),
-        x,
-        epsilon,
-        norm=norm,
-        clip=(-1, 1),
-        generator=generator,
-        **mode,
-    )
-    np.testing.assert_equal(state(), before)
-    torch.testing.assert_close(epsilon, torch.tensor([0.3, 0.0, 0.1, 0.2]))
+    moved = perturb(loss, x, epsilon, norm=norm, clip=(-1, 1), generator=seeded(), **mode)
+    assert state() == before
     assert not moved.requires_grad and moved.grad_fn is None
-    assert moved.data_ptr() != x.data_ptr()
     assert moved.dtype == x.dtype and moved.shape == x.shape
-    assert not torch.equal(moved, x)
+    assert moved.data_ptr() != x.data_ptr() and not torch.equal(moved, x)
 
 
 @pytest.mark.parametrize("norm, size", [("linf", 0.3), ("l2", 0.3 / math.sqrt(4))])

@@ -1,0 +1,139 @@
+"""Figures in the pages, read from the JSON files of the benchmarks: none is typed by hand.
+
+``.. measured:: NAME`` shows ``benchmarks/results/NAME.json`` as a table, with where it comes
+from below it, with ``:brief:`` in one line; ``.. measured-all::`` all of them, each under the name
+of its file. A file that is not there shows nothing, so that a page may be written before its
+figures.
+"""
+
+import json
+from pathlib import Path
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.util.docutils import SphinxDirective
+
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+
+
+def rows_of(figures):
+    """Return the rows of a table, the first of which has the titles; None for unknown figures."""
+    if "summary" in figures:
+        return _rows_of_summary(figures["summary"])
+    if "comparisons" in figures:
+        return _rows_of_comparisons(figures["comparisons"])
+    return None
+
+
+def _rows_of_summary(summary):
+    """Means and standard deviations over seeds, method by method."""
+    columns = list(next(iter(summary.values())))
+    rows = [["method", *(f"error, {column} (%)" for column in columns)]]
+    for method, of_method in summary.items():
+        cells = []
+        for column in columns:
+            mean, deviation = of_method[column]["mean"], of_method[column]["sd"]
+            spread = "" if deviation is None else f" ± {deviation:.2f}"
+            cells.append(f"{mean:.2f}{spread}")
+        rows.append([method, *cells])
+    return rows
+
+
+def _rows_of_comparisons(comparisons):
+    """Medians, extremes and ratios of the speed benchmarks."""
+    rows = [["work", "contestant", "median (min – max)", "ours / it"]]
+    for comparison in comparisons:
+        title = f"{comparison['on']} (threads: {comparison['threads']})"
+        for name, value in comparison["measured"].items():
+            low, middle, high = (f"{value[key]:.3g}" for key in ("min", "median", "max"))
+            ratios = [
+                f"{r['ours']}: {r['median']:.2f}" for r in comparison["ratios"] if r["to"] == name
+            ]
+            shown = f"{middle} ({low} – {high}) {value['unit']}".rstrip()
+            rows.append([title, name, shown, ", ".join(ratios)])
+            title = ""
+    return rows
+
+
+def provenance(figures):
+    """Return in one sentence each what the figures were measured on and with what."""
+    of = figures["passport"]
+    commit = (of.get("commit") or "unknown")[:10]
+    commit += ", with uncommitted changes" if of.get("uncommitted") else ""
+    versions = ", ".join(f"{name} {number}" for name, number in of["versions"].items())
+    hardware = of.get("gpu") or f"{of['processor']}, {of['cores']} cores"
+    sentences = [f"{of['command']} ({of['date'][:10]}, commit {commit})", f"{hardware}; {versions}"]
+    if "runs" in figures and "summary" in figures:
+        seeds = len({run["seed"] for run in figures["runs"]})
+        spread = "mean ± standard deviation" if seeds > 1 else "a single run, no claim"
+        sentences.insert(0, f"Seeds: {seeds} ({spread}), tested on: {figures['tested_on']}")
+    if "settings" in figures:
+        settings = ", ".join(f"{name}={value}" for name, value in figures["settings"].items())
+        sentences.append(f"Settings: {settings}")
+    return sentences
+
+
+def table(rows):
+    """Return `rows` as a docutils table, in a box that scrolls where the screen is narrow."""
+    group = nodes.tgroup(cols=len(rows[0]))
+    group += [nodes.colspec(colwidth=1) for _ in rows[0]]
+
+    def lines(of):
+        return [
+            nodes.row("", *(nodes.entry("", nodes.paragraph("", cell)) for cell in row))
+            for row in of
+        ]
+
+    group += nodes.thead("", *lines(rows[:1]))
+    group += nodes.tbody("", *lines(rows[1:]))
+    return nodes.container("", nodes.table("", group), classes=["pst-scrollable-table-container"])
+
+
+class Measured(SphinxDirective):
+    """The figures of one benchmark."""
+
+    required_arguments = 1
+    option_spec = {"brief": directives.flag}
+
+    def run(self):
+        """Return the table and where it comes from."""
+        path = RESULTS / f"{self.arguments[0]}.json"
+        self.env.note_dependency(str(path))
+        if not path.is_file():
+            return []
+        return self.shown(json.loads(path.read_text("utf-8")))
+
+    def shown(self, figures):
+        """Return the nodes for figures that were read."""
+        rows = rows_of(figures)
+        if rows is None or figures.get("quick"):
+            return []
+        sentences = provenance(figures)[: 1 if "brief" in self.options else None]
+        items = [nodes.list_item("", nodes.paragraph("", text)) for text in sentences]
+        return [table(rows), nodes.bullet_list("", *items, classes=["provenance"])]
+
+
+class AllMeasured(Measured):
+    """The figures of all benchmarks."""
+
+    required_arguments = 0
+
+    def run(self):
+        """Return one section a file."""
+        sections = []
+        self.env.note_reread()
+        for path in sorted(RESULTS.glob("*.json")):
+            shown = self.shown(json.loads(path.read_text("utf-8")))
+            if shown:
+                title = path.stem.replace("_", " ")
+                name = nodes.make_id(f"measured-{path.stem}")
+                section = nodes.section("", nodes.title("", title), *shown, ids=[name])
+                sections.append(section)
+        return sections
+
+
+def setup(app):
+    """Make the directives known."""
+    app.add_directive("measured", Measured)
+    app.add_directive("measured-all", AllMeasured)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,150 @@
+"""The Adversarial Robustness Toolbox as oracle, and the bridge to it."""
+
+import builtins
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from sk_advbp import AdvBPClassifier
+from sk_advbp.art import to_art
+
+REASON = "the Adversarial Robustness Toolbox comes with the extra 'attacks'"
+ACTIVATIONS = ["relu", "tanh", "logistic", "identity"]
+OPTIONS = {"max_epochs": 1, "dtype": "float32", "device": "cpu", "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def evasion():
+    return pytest.importorskip("art.attacks.evasion", reason=REASON, exc_type=ImportError)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return (X / 16).astype(np.float32), y
+
+
+def random_nets(n, rng):
+    """Yield n float32 nets with weights of their own, and samples in [0, 1] with labels."""
+    kinds = list(product(ACTIVATIONS, ["softmax", "logistic"], [(), (7,), (9, 5)], [2, 4]))
+    generator = torch.Generator().manual_seed(0)
+    for i in range(n):
+        activation, output, hidden, n_classes = kinds[i % len(kinds)]
+        X = rng.random((12, int(rng.integers(2, 12))), dtype=np.float32)
+        y = np.arange(12) % n_classes
+        net = AdvBPClassifier(hidden, activation, output=output, epsilon=0, **OPTIONS).fit(X, y)
+        for parameter in net.module_.parameters():
+            nn.init.normal_(parameter, generator=generator)
+        yield net, X, y
+
+
+def test_fgsm_is_arts_on_500_nets(evasion):
+    rng = np.random.default_rng(0)
+    worst = 0.0
+    for i, (net, X, y) in enumerate(random_nets(500, rng)):
+        norm, per_feature, clip = [
+            ("linf", False, None),
+            ("linf", True, None),
+            ("linf", False, (0.0, 1.0)),
+            ("linf", True, (0.0, 1.0)),
+            ("l2", False, None),
+            ("l2", False, (0.0, 1.0)),
+        ][i % 6]
+        epsilon = float(rng.uniform(0.01, 0.5))
+        if per_feature:  # ART takes no zeros
+            epsilon = rng.uniform(0.01, 0.5, X.shape[1]).astype(np.float32)
+        theirs = evasion.FastGradientMethod(
+            to_art(net, clip_values=clip),
+            norm=2 if norm == "l2" else np.inf,
+            eps=epsilon,
+            eps_step=epsilon,
+        ).generate(X, y)
+        ours = net.adversarial_examples(X, y, epsilon=epsilon, norm=norm, clip=clip)
+        worst = max(worst, np.abs(ours - theirs).max())
+    assert ours.dtype == np.float32
+    assert worst <= 1e-6
+
+
+@pytest.mark.data
+def test_pgd_is_as_strong_as_arts_on_mnist(evasion, mnist):
+    net = AdvBPClassifier((100,), random_state=0, max_epochs=3, device="cpu")
+    net.fit(mnist.X_train[:10_000], mnist.y_train[:10_000])
+    X, y = mnist.X_test[:2000], mnist.y_test[:2000]
+    np.random.seed(0)  # noqa: NPY002 - ART's random starts
+    for epsilon in (0.05, 0.1):
+        theirs = evasion.ProjectedGradientDescent(
+            to_art(net),
+            eps=epsilon,
+            eps_step=2.5 * epsilon / 20,
+            max_iter=20,
+            num_random_init=1,
+            batch_size=500,
+            verbose=False,
+        ).generate(X, y)
+        ours = net.adversarial_examples(
+            X, y, epsilon=epsilon, attack="pgd", n_steps=20, random_state=0
+        )
+        assert net.score(ours, y) == pytest.approx(net.score(theirs, y), abs=0.005)
+
+
+@pytest.mark.parametrize("output", ["softmax", "logistic"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_arts_classifier_is_the_net(evasion, digits, dtype, output):
+    X, y = digits
+    net = AdvBPClassifier((20,), output=output, clip=(0, 1), **OPTIONS | {"dtype": dtype})
+    pipeline = make_pipeline(StandardScaler(), net).fit(X, y)
+    transformed = pipeline[:-1].transform(X)
+    classifier = to_art(pipeline)
+    before = {name: value.clone() for name, value in net.module_.state_dict().items()}
+    logits = net._logits(transformed).numpy()
+    np.testing.assert_allclose(classifier.predict(transformed), logits, rtol=1e-4, atol=1e-4)
+    assert classifier.nb_classes == 10 and classifier.input_shape == (64,)
+    assert np.array_equal(classifier.clip_values, (0, 1))
+    classifier.loss_gradient(transformed.astype(np.float32), np.eye(10)[y])
+    assert all(p.grad is None for p in to_art(net).model.parameters())
+    after = net.module_.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_other_attacks_run_on_it(evasion, digits):
+    X, y = digits
+    net = AdvBPClassifier((50,), **OPTIONS | {"max_epochs": 20}).fit(X[500:], y[500:])
+    X, y = X[:60].reshape(-1, 1, 8, 8), y[:60]
+    classifier = to_art(net, clip_values=(0.0, 1.0), image_shape=(1, 8, 8))
+    square = evasion.SquareAttack(classifier, eps=0.1, max_iter=50, verbose=False)
+    apgd = evasion.AutoProjectedGradientDescent(
+        classifier, eps=0.1, eps_step=0.02, max_iter=10, nb_random_init=1, verbose=False
+    )
+    for attack in (square, apgd):
+        moved = attack.generate(X, y)
+        assert np.abs(moved - X).max() <= 0.1 + 1e-6
+        assert net.score(moved.reshape(60, 64), y) < net.score(X.reshape(60, 64), y)
+
+
+def test_custom_module_and_criterion(evasion, digits):
+    X, y = digits
+    X = X.reshape(-1, 1, 8, 8)
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 10))
+    net = AdvBPClassifier(module=module, criterion=nn.MultiMarginLoss, **OPTIONS).fit(X, y)
+    theirs = evasion.FastGradientMethod(to_art(net), eps=0.1).generate(X[:50], y[:50])
+    ours = net.adversarial_examples(X[:50], y[:50], epsilon=0.1)
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_without_the_toolbox_the_extra_is_named(monkeypatch):
+    import_ = builtins.__import__
+
+    def absent(name, *args, **kwargs):
+        if name.split(".")[0] == "art":
+            raise ImportError(name)
+        return import_(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", absent)
+    with pytest.raises(ImportError, match=r"extra 'attacks': python -m pip install .*\[attacks\]"):
+        to_art(AdvBPClassifier())

@@ -1,0 +1,126 @@
+"""The pages name everything public, as it is; .ci/run builds them."""
+
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "docs" / "extensions"))
+
+import api_pages
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+PAGES = sorted(p for p in DOCS.rglob("*.rst") if not {"_build", "generated"} & {*p.parts})
+PAGES = [p for p in PAGES if "auto_examples" not in p.parts and "templates" not in p.parts]
+EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
+PUBLIC = {
+    f"{path}.{name}": getattr(module, name)
+    for path, module in api_pages.public_modules().items()
+    for name in api_pages.public_names(module)
+}
+METHODS = {
+    f"{path}.{method}": getattr(PUBLIC[path], method)
+    for path in PUBLIC
+    if inspect.isclass(PUBLIC[path])
+    for method in api_pages.methods_of(path)
+}
+
+
+PASSED_ON = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+# Built by functions, which describe what they take.
+BUILT = {"sk_advbp.robustness.AdversarialScorer"}
+
+
+def documented(docstring, section="Parameters"):
+    """Return the names of a section of a numpydoc docstring, in their order."""
+    lines = inspect.cleandoc(docstring).splitlines()
+    if section not in lines:
+        return []
+    start, body = lines.index(section) + 2, []
+    for line, following in zip(lines[start:], [*lines[start + 1 :], ""], strict=True):
+        if following and set(following) == {"-"}:
+            break
+        body.append(line)
+    entries = [line.split(" : ")[0] for line in body if line[:1].strip()]
+    return [name.strip().lstrip("*") for entry in entries for name in entry.split(",")]
+
+
+def accepted(function):
+    """Return the names in the signature, without ``self``; none where it only passes them on."""
+    parameters = inspect.signature(function).parameters.values()
+    named = [p for p in parameters if p.name != "self"]
+    return [p.name for p in named] if any(p.kind not in PASSED_ON for p in named) else []
+
+
+def test_every_module_is_classified():
+    names = {p.stem for p in (ROOT / "sk_advbp").glob("*.py") if not p.stem.startswith("_")}
+    public = {path.rpartition(".")[2] for path in api_pages.public_modules()} - {"sk_advbp"}
+    assert public | api_pages.INTERNAL >= names
+    assert not public & api_pages.INTERNAL
+
+
+def test_every_public_name_is_on_the_api_page():
+    listed = set()
+    for path, module in api_pages.public_modules().items():
+        text = api_pages.api_text().split(f".. module:: {path}\n")
+        if len(text) == 2:
+            entries = text[1].split(".. module::")[0]
+            listed |= {f"{path}.{n}" for n in re.findall(r"^   (\w+)$", entries, re.M)}
+        else:
+            assert not api_pages.public_names(module), path
+    assert listed == set(PUBLIC)
+    assert {"sk_advbp.AdvBPClassifier", "sk_advbp.perturbation.perturb"} <= listed
+
+
+@pytest.mark.parametrize("path", sorted(PUBLIC))
+def test_public_names_have_docstrings(path):
+    first = (inspect.getdoc(PUBLIC[path]) or "").split("\n")[0]
+    assert first.endswith("."), f"{path}: {first!r} is no sentence"
+
+
+@pytest.mark.parametrize("path", sorted(PUBLIC | METHODS))
+def test_documented_parameters_are_those_of_the_signature(path):
+    thing = (PUBLIC | METHODS)[path]
+    if not inspect.isclass(thing):
+        # Sorted, since one entry may describe several that do not stand side by side.
+        assert sorted(documented(thing.__doc__)) == sorted(accepted(thing))
+    elif "__init__" in vars(thing) and path not in BUILT:  # else it takes what its base takes
+        assert (documented(thing.__doc__)) == accepted(thing.__init__)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(DOCS)))
+def test_links_among_pages(page):
+    text = page.read_text("utf-8")
+    targets = re.findall(r":doc:`(?:[^`<]*<)?([^`<>]+)>?`", text)
+    targets += re.findall(r"^ +:link: (\S+)$", text, re.M)
+    for toctree in re.findall(r"\.\. toctree::\n((?:   .*\n|\n)*)", text):
+        targets += re.findall(r"^   ([a-z_/]+)$", toctree, re.M)
+    for target in targets:
+        folder = DOCS if target.startswith("/") else page.parent
+        place = (folder / target.lstrip("/")).resolve().relative_to(DOCS)
+        if place.parts[0] == "auto_examples":
+            found = place.stem == "index" or (ROOT / "examples" / f"{place.name}.py").is_file()
+        else:
+            found = place.parts[0] == "generated" or (DOCS / f"{place}.rst").is_file()
+        assert found, f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(DOCS)))
+def test_code_of_pages_is_python(page):
+    for block in re.findall(
+        r"^\.\. code-block:: python\n\n((?:   .*\n|\n)+)", page.read_text("utf-8"), re.M
+    ):
+        compile(inspect.cleandoc("\n" + block), str(page), "exec")
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.stem)
+def test_examples_can_be_read(example):
+    source = example.read_text("utf-8")
+    compile(source, str(example), "exec")
+    title, rule = source.split('"""')[1].strip().splitlines()[:2]
+    assert set(rule) == {"="} and len(rule) >= len(title)
+    assert "plt" in source or "Display" in source, "no picture"

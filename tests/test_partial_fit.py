@@ -1,0 +1,101 @@
+"""partial_fit and warm_start: training goes on where it was."""
+
+import io
+import pickle
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_iris
+from torch import nn
+
+from sk_advbp import AdvBPClassifier
+
+X, Y = load_iris(return_X_y=True)
+X = (X - X.mean(0)) / X.std(0)
+Y = load_iris().target_names[Y]
+
+
+def classifier(**params):
+    quick = {"hidden_layer_sizes": (8,), "max_epochs": 3, "batch_size": 32, "random_state": 0}
+    return AdvBPClassifier(**quick | params)
+
+
+def weights(net):
+    return [p.detach().numpy().tobytes() for p in net.module_.parameters()]
+
+
+class DropoutNet(nn.Sequential):
+    def __init__(self, n_features=4):
+        super().__init__(nn.Linear(n_features, 6), nn.ReLU(), nn.Dropout(0.3), nn.Linear(6, 3))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"dropout": 0.3, "random_start": 0.5},
+        {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9, "lr": 0.05},
+        {"module": DropoutNet, "lr": 0.01},
+        {"clean_weight": 0.5, "class_weight": "balanced"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("by_joblib", [False, True])
+def test_partial_fits_with_pickles_between_are_the_epochs_of_fit(params, by_joblib):
+    w = np.linspace(0.5, 2, len(Y))
+    fit = classifier(lr_schedule="constant", max_epochs=4, **params).fit(X, Y, w)
+    steps = classifier(**params)
+    for _ in range(4):
+        steps.partial_fit(X, Y, classes=np.unique(Y), sample_weight=w)
+        file = io.BytesIO()
+        (joblib.dump if by_joblib else pickle.dump)(steps, file)
+        file.seek(0)
+        steps = (joblib.load if by_joblib else pickle.load)(file)
+    assert weights(steps) == weights(fit)
+    assert steps.loss_curve_ == fit.loss_curve_ and steps.n_iter_ == 4
+
+
+@pytest.mark.parametrize("params", [{"early_stopping": True}, {"lr_schedule": "linear"}])
+def test_partial_fit_holds_nothing_out_and_keeps_the_rate(params):
+    w = [
+        weights(classifier(**p).partial_fit(X, Y, np.unique(Y)).partial_fit(X, Y))
+        for p in (params, {"lr_schedule": "constant"})
+    ]
+    assert w[0] == w[1]
+
+
+def test_partial_fit_with_a_part_of_the_classes():
+    net = classifier(lr=0.05, class_weight="balanced")
+    for _ in range(30):
+        net.partial_fit(X[:100], Y[:100], classes=np.unique(Y)).partial_fit(X[50:], Y[50:])
+    assert net.predict_proba(X).shape == (150, 3) and net.score(X, Y) > 0.8
+    declared = classifier(classes=["versicolor", "setosa", "virginica"]).partial_fit(X[:9], Y[:9])
+    assert declared.classes_.tolist() == ["setosa", "versicolor", "virginica"]
+
+
+def test_set_params_between_partial_fits():
+    """An lr of next to nothing changes nothing; optimizer__… counts too."""
+    net = classifier().partial_fit(X, Y, classes=np.unique(Y))
+    before = weights(net)
+    net.set_params(lr=1e-300)
+    assert weights(net.partial_fit(X, Y)) == before
+    net.set_params(lr=0.01, optimizer__weight_decay=0.25)
+    assert weights(net.partial_fit(X, Y)) != before
+    assert {g["lr"] for g in net.optimizer_.param_groups} == {0.01}
+    assert {g["weight_decay"] for g in net.optimizer_.param_groups} == {0.25}
+
+
+def test_warm_start_goes_on_and_a_cold_start_does_not():
+    cold = classifier(lr_schedule="constant").fit(X, Y)
+    first = weights(cold)
+    assert weights(cold.fit(X, Y)) == first and cold.n_iter_ == 3
+    warm = classifier(lr_schedule="constant", warm_start=True).fit(X, Y)
+    assert weights(warm) == first
+    warm.fit(X, Y)
+    assert warm.n_iter_ == 6
+    assert weights(warm) == weights(classifier(lr_schedule="constant", max_epochs=6).fit(X, Y))
+    linear = classifier(warm_start=True, lr=0.01).fit(X, Y)
+    before = weights(linear)
+    assert weights(linear.fit(X, Y)) != before

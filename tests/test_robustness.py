@@ -1,0 +1,348 @@
+import pickle
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.datasets import load_digits, load_iris
+from sklearn.decomposition import PCA
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
+from skorch.callbacks import EpochScoring
+from skorch.helper import predefined_split
+from torch import nn
+
+from sk_advbp import AdvBPClassifier
+from sk_advbp.batches import ArrayDataset
+from sk_advbp.regressor import AdvBPRegressor
+from sk_advbp.robustness import (
+    adversarial_accuracy_score,
+    adversarial_examples,
+    make_adversarial_scorer,
+    robustness_curve,
+    transfer_accuracy_score,
+)
+
+X_IRIS, Y_IRIS = load_iris(return_X_y=True)
+NAMES = load_iris().target_names[Y_IRIS]
+CPU = {"device": "cpu", "random_state": 0}
+
+
+class WithNoise(nn.Sequential):
+    """A module with running statistics, dropout, and noise that is always on."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
+
+    def forward(self, x):
+        return super().forward(x) + 1e-9 * torch.rand(())
+
+
+@lru_cache
+def fitted(kind):
+    options = {
+        "float64": {"dtype": "float64"},
+        "float32": {"dtype": "float32", "activation": "logistic", "output": "logistic"},
+        "own loss": {"dtype": "float64", "criterion": nn.MultiMarginLoss},
+        "own module": {"module": WithNoise},
+    }[kind]
+    net = AdvBPClassifier((12,), max_epochs=30, lr=0.02, epsilon=0.1, **CPU | options)
+    return net.fit(X_IRIS, NAMES)
+
+
+KINDS = ["float64", "float32", "own loss", "own module"]
+
+
+def state(net):
+    """All that an attack must leave as it is."""
+    return pickle.dumps(
+        (
+            [(name, value.numpy().tobytes()) for name, value in net.module_.state_dict().items()],
+            [parameter.grad is None for parameter in net.module_.parameters()],
+            [module.training for module in net.module_.modules()],
+            net.generator_.get_state().numpy().tobytes(),
+            torch.get_rng_state().numpy().tobytes(),
+            np.random.get_state()[1].tobytes(),  # noqa: NPY002 - the global one
+            sorted(vars(net)),
+        )
+    )
+
+
+epsilons = st.one_of(
+    st.floats(0, 2),
+    st.lists(st.sampled_from([0.0, 0.1, 0.5, 1.0]), min_size=4, max_size=4).map(np.array),
+)
+clips = st.one_of(
+    st.just("same"),
+    st.none(),
+    st.tuples(st.floats(0, 3), st.floats(3.1, 6)),
+    st.just((np.zeros(4), np.array([5.0, 3.0, 4.0, 1.0]))),
+)
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(
+    kind=st.sampled_from(KINDS),
+    attack=st.sampled_from(["fgsm", "pgd"]),
+    norm=st.sampled_from(["linf", "l2"]),
+    epsilon=epsilons,
+    clip=clips,
+    given_labels=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_invariants(kind, attack, norm, epsilon, clip, given_labels, seed):
+    net = fitted(kind)
+    rows = np.random.default_rng(seed).choice(150, 20, replace=False)
+    X, y = X_IRIS[rows], NAMES[rows] if given_labels else None
+    options = {"attack": attack, "norm": norm, "clip": clip, "n_steps": 4, "n_restarts": 2}
+    options |= {"epsilon": epsilon, "random_state": seed}
+    net.module_[2].train() if kind == "own module" else None  # a mode that the user has set
+    before = state(net)
+    moved = net.adversarial_examples(X, y, **options)
+    assert state(net) == before
+    assert moved.shape == X.shape and moved.dtype == np.float64
+    # One rounding unit of the dtype in which the net computes, at the largest value.
+    unit = np.spacing(np.array(9, net.dtype_)).astype(float)
+    change = moved - X
+    assert (np.abs(change) <= np.asarray(epsilon) + unit).all()
+    if norm == "l2":
+        scaled = change[:, np.broadcast_to(epsilon, 4) > 0] / np.max(epsilon)
+        assert (np.linalg.norm(scaled, axis=1) <= 1 + 8 * unit / max(np.max(epsilon), unit)).all()
+    still = np.broadcast_to(epsilon, 4) == 0
+    assert np.array_equal(moved[:, still], X[:, still])
+    if clip is not None and clip != "same":
+        low, high = clip
+        assert (moved >= np.minimum(low, X) - unit).all()
+        assert (moved <= np.maximum(high, X) + unit).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("attack", ["fgsm", "pgd"])
+def test_epsilon_zero_returns_X(kind, attack):
+    moved = fitted(kind).adversarial_examples(X_IRIS, NAMES, epsilon=0, attack=attack)
+    assert np.array_equal(moved, X_IRIS)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("attack", ["fgsm", "pgd"])
+def test_chunked_equals_unchunked(attack, norm):
+    net = fitted("float64")
+    options = {"attack": attack, "norm": norm, "epsilon": 0.4, "n_restarts": 3, "random_state": 5}
+    whole = net.adversarial_examples(X_IRIS, NAMES, **options)
+    chunked = clone(net).set_params(iterator_valid__batch_size=13).fit(X_IRIS, NAMES)
+    np.testing.assert_allclose(
+        chunked.adversarial_examples(X_IRIS, NAMES, **options), whole, rtol=0, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32"])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("given_labels", [True, False])
+def test_closed_form_is_autograd(kind, norm, given_labels, monkeypatch):
+    net = fitted(kind)
+    options = {"epsilon": 0.3, "norm": norm, "y": NAMES if given_labels else None}
+    moved = net.adversarial_examples(X_IRIS, **options)
+    assert net._closed_form_gradient() is not None
+    monkeypatch.setattr(AdvBPClassifier, "_closed_form_gradient", lambda self: None)
+    np.testing.assert_allclose(net.adversarial_examples(X_IRIS, **options), moved, atol=2e-6)
+
+
+def test_regressor_too():
+    X, y = X_IRIS[:, :3], X_IRIS[:, 3]
+    net = AdvBPRegressor((12,), max_epochs=30, epsilon=0.1, **CPU).fit(X, y)
+    moved = net.adversarial_examples(X, y, epsilon=0.2)
+    assert net.score(moved, y) < net.score(X, y)
+    net._closed_form_gradient = lambda: None
+    np.testing.assert_allclose(net.adversarial_examples(X, y, epsilon=0.2), moved, atol=1e-9)
+    with pytest.raises(TypeError, match="accuracy is of classifiers"):
+        adversarial_accuracy_score(net, X, y, 0.1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_score_is_that_of_the_examples_and_pgd_never_weaker(kind, norm):
+    net, weight = fitted(kind), np.linspace(0, 1, 150)
+    for epsilon in (0.1, 0.3, 0.6):
+        options = {"norm": norm, "n_restarts": 2, "random_state": 1}
+        scores = {
+            attack: adversarial_accuracy_score(
+                net, X_IRIS, NAMES, epsilon, attack=attack, sample_weight=weight, **options
+            )
+            for attack in ("fgsm", "pgd")
+        }
+        assert scores["pgd"] <= min(scores["fgsm"], net.score(X_IRIS, NAMES, weight))
+        for attack, score in scores.items():
+            moved = net.adversarial_examples(
+                X_IRIS, NAMES, epsilon=epsilon, attack=attack, **options
+            )
+            assert net.score(moved, NAMES, weight) == pytest.approx(score, abs=1e-12)
+
+
+def test_form_of_the_input():
+    net = fitted("float32")
+    frame = pd.DataFrame(X_IRIS, columns=list("abcd"), index=range(150, 300))
+    named = clone(net).fit(frame, NAMES)
+    moved = named.adversarial_examples(frame, NAMES, epsilon=[0.1, 0, 0, 0])
+    assert isinstance(moved, pd.DataFrame) and moved.columns.equals(frame.columns)
+    assert moved.index.equals(frame.index) and moved["b"].equals(frame["b"])
+    named.predict(moved)  # without a warning about names
+    expected = net.adversarial_examples(X_IRIS, NAMES, epsilon=0.1)
+    for X in (sparse.csr_array(X_IRIS), torch.tensor(X_IRIS), X_IRIS.tolist()):
+        moved = net.adversarial_examples(X, NAMES, epsilon=0.1)
+        assert isinstance(moved, np.ndarray) and np.array_equal(moved, expected)
+    assert net.adversarial_examples(X_IRIS.astype(np.float32)).dtype == np.float32
+    assert net.adversarial_examples(X_IRIS.astype(int)).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"attack": "cw"}, "'attack' parameter of adversarial_examples must be"),
+        ({"clip": "all"}, "clip must be .* or 'same'. Got 'all'"),
+        ({"clip": (1, 0)}, "low < high"),
+        ({"epsilon": -1}, "epsilon must be finite and >= 0"),
+        ({"epsilon": [0.1, 0.2]}, "of the shape of one sample"),
+        ({"norm": "l1"}, "'norm' parameter"),
+        ({"n_steps": 0}, "'n_steps' parameter"),
+        ({"step_size": 0.0}, "'step_size' parameter"),
+        ({"n_restarts": 0}, "'n_restarts' parameter"),
+        ({"y": ["rose"] * 150}, "not among the classes"),
+    ],
+)
+def test_what_is_refused(options, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        fitted("float64").adversarial_examples(X_IRIS, **options)
+
+
+# ---- scorers -----------------------------------------------------------------------------
+
+
+def test_scorer_in_scikit_learns_places():
+    scorer = make_adversarial_scorer(0.3, attack="fgsm")
+    assert repr(scorer) == "make_adversarial_scorer(0.3, attack='fgsm')"
+    scorer = pickle.loads(pickle.dumps(scorer))
+    net = fitted("float64")
+    assert scorer(net, X_IRIS, NAMES) == adversarial_accuracy_score(
+        net, X_IRIS, NAMES, 0.3, attack="fgsm"
+    )
+    pipeline = make_pipeline(StandardScaler(), AdvBPClassifier((8,), max_epochs=10, **CPU))
+    scoring = {"clean": "accuracy", "pgd": make_adversarial_scorer(0.3)}
+    scores = cross_validate(pipeline, X_IRIS, NAMES, scoring=scoring, cv=3)
+    assert (scores["test_pgd"] <= scores["test_clean"]).all()
+    grid = {"advbpclassifier__epsilon": [0.0, 0.3]}
+    search = GridSearchCV(pipeline, grid, scoring=scorer, cv=3).fit(X_IRIS, NAMES)
+    assert search.score(X_IRIS, NAMES) == adversarial_accuracy_score(
+        search, X_IRIS, NAMES, 0.3, attack="fgsm"
+    )
+    with pytest.raises(TypeError, match=r"unknown options \['steps'\]"):
+        make_adversarial_scorer(0.3, steps=5)
+
+
+@pytest.mark.parametrize("use_caching", [True, False])
+@pytest.mark.parametrize("on_train", [True, False])
+def test_scorer_in_skorchs_epoch_scoring(on_train, use_caching):
+    """The last epoch's score is that of the finished net on the same rows."""
+    X, y = X_IRIS[::2], NAMES[::2]
+    held_out = ArrayDataset(X, np.searchsorted(np.unique(NAMES), y), y=np.unique(NAMES).__getitem__)
+    callback = EpochScoring(
+        make_adversarial_scorer(0.3),
+        lower_is_better=False,
+        on_train=on_train,
+        use_caching=use_caching,
+    )
+    options = {"max_epochs": 3, "train_split": predefined_split(held_out), **CPU}
+    net = AdvBPClassifier((8,), callbacks=[callback], **options)
+    net.fit(X_IRIS[1::2], NAMES[1::2])
+    if on_train:
+        X, y = X_IRIS[1::2], NAMES[1::2]
+    expected = adversarial_accuracy_score(net, X, y, 0.3)
+    assert net.history[-1, "pgd_accuracy"] == pytest.approx(expected, abs=1e-12)
+    unwatched = AdvBPClassifier((8,), **options).fit(X_IRIS[1::2], NAMES[1::2])
+    assert np.array_equal(unwatched.predict_proba(X), net.predict_proba(X))
+
+
+# ---- pipelines, curve, transfer ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "transformers",
+    [
+        (StandardScaler(),),
+        (MinMaxScaler(), StandardScaler()),
+        (PCA(3, random_state=0),),
+        (MinMaxScaler(clip=True),),
+        (FunctionTransformer(np.log1p, np.expm1),),
+        ("passthrough",),
+    ],
+)
+def test_pipeline_examples_in_original_units(transformers):
+    net = AdvBPClassifier(
+        (8,), max_epochs=20, lr=0.02, clip=(0, 1) if "clip" in str(transformers) else None
+    )
+    pipeline = make_pipeline(*transformers, net.set_params(**CPU)).fit(X_IRIS, NAMES)
+    moved = adversarial_examples(pipeline, X_IRIS, NAMES, epsilon=0.2)
+    clean = pipeline[:-1].transform(X_IRIS)
+    inside = pipeline[-1].adversarial_examples(clean, NAMES, epsilon=0.2)
+    np.testing.assert_allclose(pipeline[:-1].transform(moved), inside, atol=1e-6)
+    assert pipeline.score(moved, NAMES) == adversarial_accuracy_score(
+        pipeline, X_IRIS, NAMES, 0.2, attack="fgsm"
+    )
+    assert np.array_equal(adversarial_examples(pipeline, X_IRIS, epsilon=0), X_IRIS)
+
+
+@pytest.mark.parametrize(
+    ("transformer", "complaint"),
+    [
+        (MinMaxScaler(clip=True), "cannot be inverted: .* clip"),
+        (FunctionTransformer(np.log1p), "cannot be inverted"),
+        (RandomForestClassifier, "only an AdvBPClassifier"),
+    ],
+)
+def test_pipelines_that_cannot_be_attacked(transformer, complaint):
+    if transformer is RandomForestClassifier:
+        forest = RandomForestClassifier(5, random_state=0).fit(X_IRIS, NAMES)
+        with pytest.raises(TypeError, match=complaint):
+            adversarial_examples(forest, X_IRIS)
+        return
+    pipeline = make_pipeline(transformer, AdvBPClassifier((8,), max_epochs=5, **CPU))
+    with pytest.raises(ValueError, match=complaint):
+        adversarial_examples(pipeline.fit(X_IRIS, NAMES), X_IRIS, NAMES, epsilon=0.3)
+
+
+def test_named_columns_through_a_pipeline():
+    frame = pd.DataFrame(X_IRIS, columns=list("abcd"))
+    net = AdvBPClassifier((8,), max_epochs=5, **CPU)
+    pipeline = make_pipeline(StandardScaler(), net).set_output(transform="pandas")
+    moved = adversarial_examples(pipeline.fit(frame, NAMES), frame, NAMES, epsilon=0.3)
+    assert moved.columns.equals(frame.columns)
+    assert pipeline.score(moved, NAMES) < pipeline.score(frame, NAMES)
+
+
+def test_curve():
+    net = fitted("float64")
+    curve = robustness_curve(net, X_IRIS, NAMES, [0, 0.1, np.full(4, 0.1), 3.0], n_steps=5)
+    assert curve.shape == (4,) and curve.dtype == np.float64
+    assert curve[0] == net.score(X_IRIS, NAMES)
+    assert curve[0] > curve[1] == curve[2] > curve[3]
+
+
+def test_transfer():
+    X, y = load_digits(return_X_y=True)
+    X = X / 16
+    source = make_pipeline(MinMaxScaler(), AdvBPClassifier((30,), epsilon=0, max_epochs=30, **CPU))
+    source.fit(X[:1000], y[:1000])
+    X_test, y_test = X[1000:], y[1000:]
+    own = transfer_accuracy_score(source, source, X_test, y_test, 0.15)
+    assert own == adversarial_accuracy_score(source, X_test, y_test, 0.15, attack="fgsm")
+    for target in (RandomForestClassifier(30, random_state=0), LogisticRegression(max_iter=500)):
+        target.fit(X[:1000], y[:1000])
+        score = transfer_accuracy_score(source, target, X_test, y_test, 0.15, attack="pgd")
+        assert own < score < target.score(X_test, y_test) - 0.05

@@ -1,0 +1,193 @@
+"""The layout of the package, its documentation, and what only a machine with CUDA shows."""
+
+import ast
+import importlib
+import inspect
+import os
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sk_advbp
+from sk_advbp import AdvBPClassifier
+
+PACKAGE = Path(sk_advbp.__file__).parent
+FILES = {path.stem: path for path in PACKAGE.glob("*.py")}
+
+# From the bottom up: a file imports from the layers below its own. What is not here stands
+# beside the picture, on top of the estimators, and none of these may import it.
+LAYERS = [
+    ["_version", "docstrings"],
+    ["perturbation", "backprop", "mlp", "batches", "optimizers", "precision"],
+    ["attacks", "parameters", "callbacks"],
+    ["adversary", "components"],
+    ["net"],
+    ["estimator"],
+    ["classifier", "stacked"],
+    ["regressor", "cross_validation"],
+    ["search"],
+    ["__init__"],
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+# On the torch side, nothing else but the standard library and NumPy.
+TORCH_SIDE = ["perturbation", "backprop", "mlp", "attacks"]
+
+
+def imported_by(path):
+    """Names of the modules that a file imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} has a relative import"
+            if node.module == "sk_advbp":
+                yield from (f"sk_advbp.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def own_imports(name):
+    """Files of the package that the file `name` imports; a name of the package is its __init__."""
+    parts = (module.split(".") for module in imported_by(FILES[name]))
+    inside = {part[1] for part in parts if part[0] == "sk_advbp" and len(part) > 1}
+    return {part if part in FILES else "__init__" for part in inside}
+
+
+def test_every_layer_exists():
+    assert set(LEVEL) <= set(FILES)
+
+
+@pytest.mark.parametrize("name", sorted(LEVEL))
+def test_imports_run_downwards(name):
+    upwards = {n for n in own_imports(name) if LEVEL.get(n, len(LAYERS)) >= LEVEL[name]}
+    assert not upwards, f"{name}.py imports {sorted(upwards)}"
+
+
+def test_no_circle():
+    remaining = {name: own_imports(name) - {name} for name in FILES}
+    while free := [name for name, needs in remaining.items() if not needs & remaining.keys()]:
+        for name in free:
+            del remaining[name]
+    assert not remaining, f"imports in a circle among {sorted(remaining)}"
+
+
+@pytest.mark.parametrize("name", TORCH_SIDE)
+def test_torch_side_knows_nothing_else(name):
+    top = {module.split(".")[0] for module in imported_by(FILES[name])}
+    assert top - set(sys.stdlib_module_names) <= {"torch", "sk_advbp"}
+
+
+MODULES = [
+    importlib.import_module("sk_advbp" if name == "__init__" else f"sk_advbp.{name}")
+    for name in sorted(FILES)
+    if name != "__main__"
+]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__)
+def test_every_public_name_is_documented(module):
+    assert module.__doc__ or module.__name__.endswith("_version")
+    for name in getattr(module, "__all__", []):
+        value = getattr(module, name)
+        if not (inspect.isclass(value) or inspect.isroutine(value)):
+            continue
+        assert inspect.getdoc(value), f"{module.__name__}.{name}"
+        own = vars(value).items() if inspect.isclass(value) else []
+        for attribute, member in own:
+            if not attribute.startswith("_") and (
+                inspect.isroutine(member) or type(member) is property
+            ):
+                assert inspect.getdoc(getattr(value, attribute)), f"{name}.{attribute}"
+
+
+@pytest.mark.parametrize("name", [n for n in sk_advbp.__all__ if n[0] != "_"])
+def test_every_parameter_is_documented_with_its_default(name):
+    estimator = getattr(sk_advbp, name)
+    documented = inspect.getdoc(estimator)
+    parameters = documented[documented.index("Parameters\n") : documented.index("Attributes\n")]
+    entries = dict(re.findall(r"^([*\w, ]+) : (.*)$", parameters, re.M))
+    entries = {n.strip(): text for names, text in entries.items() for n in names.split(",")}
+    signature = inspect.signature(estimator).parameters
+    assert {n.lstrip("*") for n in entries} == set(signature)
+    for n, parameter in signature.items():
+        if isinstance(parameter.default, (int, float, bool)) and "default=" in entries[n]:
+            value = entries[n].split("default=")[1]
+            assert ast.literal_eval(value) == parameter.default, n
+
+
+# ---- CUDA ------------------------------------------------------------------------------
+
+X = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
+Y = np.array(["minus", "plus"])[(X[:, 0] + X[:, 1] ** 2 > 0.5).astype(int)]
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
+OPTIONS = [
+    {},
+    {"dropout": 0.2, "random_start": 0.5, "norm": "l2"},
+    {"early_stopping": True, "clean_weight": 0.5},
+    {
+        "module": torch.nn.Sequential(
+            torch.nn.Linear(6, 8), torch.nn.Dropout(), torch.nn.Linear(8, 2)
+        )
+    },
+]
+
+
+def on_cuda(**options):
+    return AdvBPClassifier((16,), max_epochs=10, lr=0.01, random_state=0, device="cuda", **options)
+
+
+@needs_cuda
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(o))
+def test_cuda_fits_predicts_and_repeats(options):
+    torch.manual_seed(0)
+    before = torch.cuda.get_rng_state()
+    net, again = (on_cuda(**options).fit(X, Y) for _ in range(2))
+    assert net.device_.startswith("cuda") and next(net.module_.parameters()).is_cuda
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+    assert net.score(X, Y) > 0.6
+    np.testing.assert_array_equal(net.predict_proba(X), again.predict_proba(X))
+    assert type(net.predict_proba(X)) is np.ndarray
+    moved = net.adversarial_examples(X, Y, epsilon=0.2, attack="pgd", n_steps=3)
+    assert np.abs(moved - X).max() <= 0.2 + 1e-5 or options.get("norm") == "l2"
+
+
+@needs_cuda
+def test_cuda_trains_as_the_cpu_does():
+    """To the precision of float32, without signs that rounding could flip."""
+    options = {"epsilon": 0, "max_epochs": 3, "random_state": 0, "dtype": "float64"}
+    gpu, cpu = (AdvBPClassifier((16,), device=d, **options).fit(X, Y) for d in ("cuda", "cpu"))
+    np.testing.assert_allclose(gpu.predict_proba(X), cpu.predict_proba(X), rtol=1e-8)
+
+
+LOAD = """
+import pickle, sys
+import numpy as np, torch
+assert not torch.cuda.is_available()
+net, X, Y, expected = pickle.load(sys.stdin.buffer)
+assert net.device_ == "cpu" and net.device == "cuda"
+np.testing.assert_allclose(net.predict_proba(X), expected, rtol=1e-4, atol=1e-6)
+net.set_params(device="auto").partial_fit(X, Y).predict(X)
+"""
+
+
+@needs_cuda
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(o))
+def test_a_net_from_cuda_loads_without_it(options):
+    net = on_cuda(**options).fit(X, Y)
+    subprocess.run(
+        [sys.executable, "-c", LOAD],
+        input=pickle.dumps((net, X, Y, net.predict_proba(X))),
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        check=True,
+    )
+    twin = pickle.loads(pickle.dumps(net))
+    assert next(twin.module_.parameters()).is_cuda
+    np.testing.assert_array_equal(
+        net.partial_fit(X, Y).predict_proba(X), twin.partial_fit(X, Y).predict_proba(X)
+    )
