@@ -1,9 +1,10 @@
-"""Fill the tables of benchmarks/README.md from the JSON files of the benchmarks.
+"""Fill the tables of README.md and benchmarks/README.md from the JSON files of the benchmarks.
 
     python benchmarks/report.py
 
 Between ``<!-- NAME -->`` and ``<!-- /NAME -->`` comes what results/NAME.json holds; ``targets``
-is the table of all figures that have a target. Nothing else of the file changes.
+is the table of all figures that have a target, ``speed`` the short table of the first README.
+Nothing else of the files changes.
 """
 
 import argparse
@@ -11,8 +12,8 @@ import json
 import re
 from pathlib import Path
 
-from harness import table, targets_table
-from passport import RESULTS
+from harness import markdown, table, targets_table
+from passport import RESULTS, ROOT
 
 README = Path(__file__).with_name("README.md")
 SCRIPTS = ("step_cost", "fit_time", "search_time", "memory")
@@ -41,6 +42,46 @@ def section(figures):
     return f"{provenance(figures)}\n\n{table(figures['comparisons'])}"
 
 
+def mnist_section(figures):
+    """Return the table of test errors, each the mean and standard deviation over seeds."""
+    attacks = [name for name in figures["summary"]["plain"] if name != "clean"]
+    rows = [["test error, %", "clean", *attacks]]
+    for method, errors in figures["summary"].items():
+        cells = [f"{e['mean']:.2f} ± {e['sd']:.2f}" for e in errors.values()]
+        rows.append([method, *cells])
+    of, settings = figures["passport"], figures["settings"]
+    sizes = "-".join(map(str, settings["hidden_layer_sizes"]))
+    seeds = len({run["seed"] for run in figures["runs"]})
+    return (
+        f"{markdown(rows)}\n\nMNIST without augmentation, 784-{sizes}-10, "
+        f"{settings['activation']}, ε = {figures['methods']['adversarial']['epsilon']} for "
+        f"pixels in [0, 1], {settings['optimizer']} {settings['lr']:g} with linear decay, "
+        f"{settings['max_epochs']} epochs of batches of {settings['batch_size']}; {seeds} "
+        f"seeds; torch {of['versions']['torch']}. Settings chosen on the last 10,000 training "
+        "images. `python benchmarks/mnist.py --data PATH/mnist.npz` makes the figures."
+    )
+
+
+def speed_section(figures):
+    """Return the time of an adversarial fit of ours as a ratio to each peer's, by the work."""
+    fits = [c for c in figures["comparisons"] if not c["on"].startswith("prediction")]
+    peers = list(dict.fromkeys(r["to"] for c in fits for r in c["ratios"]))
+    rows = [["time of ours / time of", *(c["on"].rpartition(",")[0] for c in fits)]]
+    for peer in peers:
+        cells = []
+        for comparison in fits:
+            of_peer = [r for r in comparison["ratios"] if r["to"] == peer]
+            cells.append(" / ".join(f"{r['median']:.2f}" for r in of_peer))
+        rows.append([peer, *cells])
+    ours = " / ".join(dict.fromkeys(r["ours"] for c in fits for r in c["ratios"]))
+    of = figures["passport"]
+    return (
+        f"{markdown(rows)}\n\nMedians of {figures['repeats']} interleaved rounds; {ours}. "
+        f"{of['processor']}, {of['cores']} cores. `python benchmarks/fit_time.py` makes the "
+        "figures, [benchmarks/](benchmarks/README.md) has all of them."
+    )
+
+
 def filled(text, sections):
     """Return `text` with each of the `sections` between its two marks."""
     for name, content in sections.items():
@@ -62,8 +103,23 @@ def main(argv=None):
     sections = {name: section(found[name]) if name in found else MISSING for name in SCRIPTS}
     comparisons = [c for figures in found.values() for c in figures["comparisons"]]
     sections["targets"] = (targets_table(comparisons) if comparisons else "") or MISSING
-    text = given.readme.read_text("utf-8")
-    given.readme.write_text(filled(text, sections), encoding="utf-8")
+    write_filled(given.readme, sections)
+    if given.results == RESULTS:
+        write_filled(ROOT / "README.md", first_page())
+
+
+def first_page():
+    """Return the sections of the first README."""
+    sources = {"mnist": ("mnist", mnist_section), "speed": ("fit_time", speed_section)}
+    return {
+        name: section_of(json.loads((RESULTS / f"{source}.json").read_text("utf-8")))
+        for name, (source, section_of) in sources.items()
+    }
+
+
+def write_filled(path, sections):
+    """Write the `sections` between their marks in the file."""
+    path.write_text(filled(path.read_text("utf-8"), sections), encoding="utf-8")
 
 
 if __name__ == "__main__":

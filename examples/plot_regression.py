@@ -49,4 +49,4 @@ for epsilon, of_draws in zip(epsilons, errors.T, strict=True):
 
 # %%
 # A small ε smooths what plain back-propagation learns of the noise. One that is large beside the
-# width of the curve's features flattens the curve itself: moved so far, a point has another y.
+# width of the curve's features distorts the curve itself: moved so far, a point has another y.

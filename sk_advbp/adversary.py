@@ -28,6 +28,7 @@ _CONSTRAINTS = {
     "n_steps": [_COUNT],
     "step_size": [Interval(numbers.Real, 0, None, closed="neither"), None],
     "n_restarts": [_COUNT],
+    "random_state": ["random_state"],
 }
 
 
@@ -60,6 +61,12 @@ def perceptron_gradient(module, output):
         return backprop.input_gradient(descent, weights)
 
     return gradient
+
+
+def restart_generators(n_restarts, random_state):
+    """Return a generator for each restart of PGD, so that batches can take turns."""
+    seeds = np.random.SeedSequence(check_seed(random_state)).generate_state(n_restarts, np.uint64)
+    return [torch.Generator().manual_seed(int(seed) % 2**63) for seed in seeds]
 
 
 @contextmanager
@@ -169,10 +176,11 @@ class AdversaryMixin:
         x = self._validated(X, reset=False)
         options = {"epsilon": epsilon, "attack": attack, "norm": norm, "clip": clip}
         options |= {"n_steps": n_steps, "step_size": step_size, "n_restarts": n_restarts}
+        options["random_state"] = random_state
         predicted = y is None and attack == "fgsm" and self._closed_form_gradient() is not None
         with evaluation_mode(self.module_, torch.device(self.device_)):
             dataset = ArrayDataset(x, None if predicted else self._attacked_target(x, y))
-            batches = self._attacked_batches(dataset, random_state, predicted=predicted, **options)
+            batches = self._attacked_batches(dataset, predicted=predicted, **options)
             moved = torch.cat([moved.cpu() for _, moved in batches]).numpy()
         return in_form_of(X, x, moved)
 
@@ -198,30 +206,23 @@ class AdversaryMixin:
             fooled = [objective.judge(moved)[1].cpu() for objective, moved in batches]
         return float(np.average(~torch.cat(fooled).numpy(), weights=sample_weight))
 
-    def _attacked_batches(
-        self, dataset, random_state=None, *, predicted=False, until_fooled=False, **options
-    ):
+    def _attacked_batches(self, dataset, *, predicted=False, until_fooled=False, **options):
         """Yield (objective, moved batch) over the `dataset`.
 
         Where the labels are `predicted`, the gradient in closed form finds them on its way.
         """
         attack, move = self._attack_options(**options)
         if attack == "pgd":
-            seeds = np.random.SeedSequence(check_seed(random_state)).generate_state(
-                options["n_restarts"], np.uint64
-            )
-            generators = [torch.Generator().manual_seed(int(s) % 2**63) for s in seeds]
-            move |= {"generators": generators, "until_fooled": until_fooled}
+            move["until_fooled"] = until_fooled
         gradient = self._closed_form_gradient()
         for x, target in self.get_iterator(dataset):
             target = None if predicted else torch.as_tensor(target, device=self.device_)
             objective = Objective(self._losses_and_errors, target, gradient)
             yield objective, ATTACKS[attack](objective, self._input(x), **move)
 
-    def _attack_options(self, *, epsilon, attack, norm, clip, n_steps, step_size, n_restarts):
+    def _attack_options(self, *, epsilon, attack, norm, clip, step_size, **of_pgd):
         """Return the attack's name and its arguments, checked and as tensors."""
-        given = {"attack": attack, "norm": norm, "n_steps": n_steps}
-        given |= {"step_size": step_size, "n_restarts": n_restarts}
+        given = {"attack": attack, "norm": norm, "step_size": step_size} | of_pgd
         constraints = {name: _CONSTRAINTS[name] for name in given}
         validate_parameter_constraints(constraints, given, "adversarial_examples")
         if isinstance(clip, str) and clip != "same":
@@ -232,7 +233,10 @@ class AdversaryMixin:
         clip = check_clip(self.clip if isinstance(clip, str) else clip, self.sample_shape_)
         move = dict(self._displacement_by(epsilon, norm or self.norm, clip).keywords)
         if attack == "pgd":
+            n_steps = of_pgd["n_steps"]
+            generators = restart_generators(of_pgd["n_restarts"], of_pgd["random_state"])
             move |= {"n_steps": n_steps, "step_size": step_size or 2.5 / n_steps}
+            move["generators"] = generators
         return attack, move
 
     def _losses_and_errors(self, x, target):

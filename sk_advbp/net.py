@@ -95,6 +95,11 @@ class AdversarialNet(Components):
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Return Σwℓ/Σw over the batch; w = 1 where the batch has no weights."""
         losses = self.criterion_(y_pred, to_tensor(y_true, device=self.device_))
+        if losses.shape[:1] != y_pred.shape[:1]:
+            raise ValueError(
+                f"criterion must return one loss a sample, {len(y_pred)} here. Got a tensor of "
+                f"shape {tuple(losses.shape)} from {self.criterion!r}."
+            )
         if losses.ndim > 1:
             losses = losses.flatten(1).sum(1)
         if not isinstance(X, WeightedInput):

@@ -20,14 +20,14 @@ from sk_advbp.stacked import KNOWN
 __all__ = ["AdvBPClassifierCV"]
 
 # The automatic path: shares of the typical standard deviation of a feature.
-SMALLEST_STEP, LARGEST_STEP = 0.01, 0.2
+SMALLEST_STEP, LARGEST_STEP = 0.025, 0.4
 
 # The parameters of the search, which the nets of the folds do not have.
 OF_THE_SEARCH = ("epsilons", "cv", "scoring", "selection", "n_jobs")
 
 
 def automatic_path(n_points, unit, deviation):
-    """Return 0 and n_points - 1 values of ε up to a fifth of a standard deviation.
+    """Return 0 and n_points - 1 values of ε up to 0.4 of a typical standard deviation.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class AdvBPClassifierCV(AdvBPClassifier):
     ----------
     {hidden_layer_sizes, activation}
     epsilons : int or array-like of shape (n_epsilons,), default=6
-        The candidates, or their number: 0 and equal factors from 1 % to 20 % of a typical
+        The candidates, or their number: 0 and equal factors from 0.025 to 0.4 of a typical
         standard deviation of the features (the root mean square over those that move), both
         in units of `epsilon_unit`.
     {epsilon_unit}
@@ -254,7 +254,9 @@ class AdvBPClassifierCV(AdvBPClassifier):
         """Return the `AdvBPClassifier` whose ε is to be chosen."""
         shared = {k: v for k, v in self.get_params(deep=False).items() if k not in OF_THE_SEARCH}
         shared |= {"classes": self.classes_, "dtype": self.dtype_, "device": self.device_}
-        shared |= {"random_state": check_seed(self.random_state), "verbose": 0}
+        # An int stays as it is; of the operating system's there are larger ones than a
+        # parameter may be.
+        shared |= {"random_state": check_seed(self.random_state) % 2**32, "verbose": 0}
         net = clone(AdvBPClassifier(**shared))
         vars(net).update({name: vars(self)[name] for name in KNOWN})
         return net

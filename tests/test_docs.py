@@ -117,6 +117,12 @@ def test_code_of_pages_is_python(page):
         compile(inspect.cleandoc("\n" + block), str(page), "exec")
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(DOCS)))
+def test_measured_figures_are_there(page):
+    for name in re.findall(r"^\.\. measured:: (\S+)$", page.read_text("utf-8"), re.M):
+        assert (ROOT / "benchmarks" / "results" / f"{name}.json").is_file(), name
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.stem)
 def test_examples_can_be_read(example):
     source = example.read_text("utf-8")

@@ -21,7 +21,9 @@ from skorch.helper import predefined_split
 from torch import nn
 
 from sk_advbp import AdvBPClassifier
+from sk_advbp.attacks import Objective, pgd, random_start
 from sk_advbp.batches import ArrayDataset
+from sk_advbp.perturbation import uniform_in_ball
 from sk_advbp.regressor import AdvBPRegressor
 from sk_advbp.robustness import (
     adversarial_accuracy_score,
@@ -346,3 +348,58 @@ def test_transfer():
         target.fit(X[:1000], y[:1000])
         score = transfer_accuracy_score(source, target, X_test, y_test, 0.15, attack="pgd")
         assert own < score < target.score(X_test, y_test) - 0.05
+
+
+# ---- PGD's starts, and rows at rest ------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_starts_do_not_depend_on_batches(norm, dtype):
+    x = torch.zeros(50, 3, 5, dtype=dtype)
+
+    def starts(*sizes):
+        generator = torch.Generator().manual_seed(3)
+        return torch.cat([random_start(part, 0.7, norm, generator) for part in x.split(sizes)])
+
+    torch.testing.assert_close(starts(50), starts(1, 30, 19), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_starts_are_as_uniform_as_those_of_training(norm):
+    """Second moments of each feature, of 20,000 points, and the share of the inner ball."""
+    epsilon = torch.tensor([0.5, 0.0, 2.0, 1.0], dtype=torch.float64)
+    x = torch.zeros(20_000, 4, dtype=torch.float64)
+    ours, theirs = (
+        draw(x, epsilon, norm, torch.Generator().manual_seed(0))
+        for draw in (random_start, uniform_in_ball)
+    )
+    assert (ours[:, 1] == 0).all()
+    torch.testing.assert_close(ours.square().mean(0), theirs.square().mean(0), rtol=0.05, atol=0)
+    order = 2 if norm == "l2" else torch.inf
+    length = torch.linalg.vector_norm(ours / epsilon.clamp_min(1e-9), ord=order, dim=1)
+    assert length.max() <= 1 + 1e-12
+    assert (length < 0.8).double().mean().item() == pytest.approx(0.8**3, abs=0.015)
+
+
+def test_rows_at_rest_are_the_fooled_ones():
+    slopes = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+
+    def row_losses(x, slopes):
+        calls.append(len(x))
+        losses = (x * slopes).sum(1)
+        return losses, losses > 1.2
+
+    fooled, work = [], []
+    for until_fooled in (False, True):
+        calls = []
+        objective = Objective(row_losses, slopes)
+        generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+        moved = pgd(
+            objective, torch.zeros(40, 6), 0.3, generators=generators, until_fooled=until_fooled
+        )
+        work.append(sum(calls))
+        fooled.append(objective.judge(moved)[1])
+    assert torch.equal(*fooled)
+    assert 0 < fooled[0].sum() < 40
+    assert work[1] < work[0]

@@ -1,5 +1,7 @@
 """Nets that are trained together are the nets of separate fits."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
@@ -165,13 +167,6 @@ def test_what_a_stack_cannot_do_is_left_to_separate_fits(options):
     assert not stackable(net(**options))
 
 
-class Subclassed(AdvBPClassifier):
-    """A net of the user's that computes something else."""
-
-    def get_loss(self, *args, **kwargs):
-        return super().get_loss(*args, **kwargs)
-
-
 def test_members_of_a_stack_take_the_same_number_of_steps():
     made = net()
     X, y, _ = data()
@@ -179,8 +174,8 @@ def test_members_of_a_stack_take_the_same_number_of_steps():
     cells = [(epsilon, f) for f in range(4) for epsilon in EPSILONS]
     members = [m for m, _ in _members(made, folds, cells)]
     divided = stacks(made, members)
-    assert sorted(sum(divided, [])) == list(range(len(cells)))
-    assert len({m.stream.n_batches for m in members}) == 2
+    assert sorted(chain.from_iterable(divided)) == list(range(len(cells)))
+    assert len({m.stream.n_batches for m in members}) > 1
     for numbers in divided:
         assert len({members[i].stream.n_batches for i in numbers}) == 1
         assert len({members[i].moves for i in numbers}) == 1
