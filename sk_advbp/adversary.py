@@ -177,7 +177,9 @@ class AdversaryMixin:
         options = {"epsilon": epsilon, "attack": attack, "norm": norm, "clip": clip}
         options |= {"n_steps": n_steps, "step_size": step_size, "n_restarts": n_restarts}
         options["random_state"] = random_state
-        predicted = y is None and attack == "fgsm" and self._closed_form_gradient() is not None
+        # Of a regressor there are no predicted labels, and `_attacked_target` says so.
+        labels = y is None and self.output != "identity"
+        predicted = labels and attack == "fgsm" and self._closed_form_gradient() is not None
         with evaluation_mode(self.module_, torch.device(self.device_)):
             dataset = ArrayDataset(x, None if predicted else self._attacked_target(x, y))
             batches = self._attacked_batches(dataset, predicted=predicted, **options)

@@ -47,7 +47,10 @@ ACTIVATIONS = {
         torch.tanh_,
         lambda delta, h: _aten.tanh_backward.grad_input(delta, h, grad_input=delta),
     ),
-    "relu": (torch.relu_, lambda delta, h: delta.mul_(h.sign())),
+    "relu": (
+        torch.relu_,
+        lambda delta, h: _aten.threshold_backward.grad_input(delta, h, 0, grad_input=delta),
+    ),
 }
 
 

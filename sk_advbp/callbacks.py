@@ -75,7 +75,9 @@ class OverfittingWatch(Callback):
         Held-out samples, in the units of ``fit``, and their labels; None: what the net itself
         holds out, by `early_stopping` or `train_split`.
     epsilon : float, array of the shape of one sample, or None, default=None
-        Size of the perturbation, in the units of X; None: that of the training.
+        Size of the perturbation, in the units of X; None: that of the training. Give one
+        where several trainings follow each other (`warm_start`, ``partial_fit``) with
+        different ε: the watch compares their epochs.
     n_steps : int, default=10
         Steps of PGD.
     max_rows : int, default=500
@@ -87,7 +89,7 @@ class OverfittingWatch(Callback):
         Whether a collapse ends the training.
     restore : bool, default=False
         Whether a training in which a collapse was seen ends with the weights of the epoch of
-        the largest PGD accuracy.
+        the largest PGD accuracy, of which a copy is kept.
     random_state : int, default=0
         Of PGD's random starts, the same in each epoch.
 
@@ -96,7 +98,7 @@ class OverfittingWatch(Callback):
     best_epoch_ : int
         Number, from 1 on, of the epoch of the largest PGD accuracy.
     collapsed_epoch_ : int or None
-        Number of the first epoch after a collapse.
+        Number of the epoch in which the last training was first seen to have collapsed.
 
     Notes
     -----
@@ -142,9 +144,11 @@ class OverfittingWatch(Callback):
         self.random_state = random_state
 
     def on_train_begin(self, net, **kwargs):
-        """Forget what an earlier training has shown."""
-        self.best_epoch_, self.collapsed_epoch_ = 0, None
-        self._best_pgd, self._fgsm_then, self._good_weights = -math.inf, math.inf, None
+        """Begin anew, unless the training goes on from where another one ended."""
+        self.collapsed_epoch_ = None
+        if not (net.history and hasattr(self, "best_epoch_")):
+            self.best_epoch_, self._good_weights = 0, None
+            self._best_pgd, self._fgsm_then = -math.inf, math.inf
 
     def on_epoch_end(self, net, dataset_valid=None, **kwargs):
         """Attack, record, and judge."""
@@ -168,7 +172,6 @@ class OverfittingWatch(Callback):
         """Load the last good weights, where a collapse was seen."""
         if self._good_weights is not None and self.collapsed_epoch_ is not None:
             net.module_.load_state_dict(self._good_weights)
-        self._good_weights = None
 
     def _accuracies(self, net, dataset_valid):
         """Return the clean, the FGSM and the PGD accuracy on the held-out rows."""

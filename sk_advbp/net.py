@@ -197,8 +197,7 @@ class AdversarialNet(Components):
         """Do one step of the optimizer, then one of the schedule of its rate."""
         if self._fused_step is None:
             step = super().train_step(batch, **fit_params)
-            if self._closed_form is not None:
-                self._fused_step = self._fused_step_of(self.optimizer_)
+            self._fused_step = self._fused_step_of(self.optimizer_)
         else:
             step = self.train_step_single(batch, **fit_params)
             with torch.no_grad():
@@ -209,11 +208,11 @@ class AdversarialNet(Components):
 
     def _fused_step_of(self, optimizer):
         """Return the bare step of `optimizer`, where nobody looks between gradient and step."""
-        watched = (
-            self._listeners("on_grad_computed")
-            or type(self).on_grad_computed is not NeuralNet.on_grad_computed
-        )
-        return FusedStep(optimizer) if not watched and FusedStep.supports(optimizer) else None
+        if self._closed_form is None or not FusedStep.supports(optimizer):
+            return None
+        overridden = type(self).on_grad_computed is not NeuralNet.on_grad_computed
+        watched = overridden or self._listeners("on_grad_computed")
+        return None if watched else FusedStep(optimizer)
 
     def validation_step(self, batch, **fit_params):
         """Return loss, prediction and score on a clean batch."""
@@ -236,14 +235,17 @@ class AdversarialNet(Components):
         """Tell the net and the callbacks that listen.
 
         A KeyboardInterrupt that leaves a callback is its way to ask for the end of
-        training.
+        training, which comes when the other callbacks have been told, too.
         """
         getattr(self, method_name)(self, **cb_kwargs)
+        stopped = None
         for callback in self._listeners(method_name):
             try:
                 getattr(callback, method_name)(self, **cb_kwargs)
             except KeyboardInterrupt as stop:
-                raise TrainingStopped from stop
+                stopped = stop
+        if stopped is not None:
+            raise TrainingStopped from stopped
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """Run one pass over the mini-batches and record its mean loss and score.
@@ -289,7 +291,8 @@ class AdversarialNet(Components):
         if self._displace is not None:
             self._displace.keywords["generator"] = self._noise_generator()
         # Callbacks may have frozen parameters or replaced the optimizer since the last epoch.
-        self._closed_form, self._fused_step = self._closed_form_of(self.module_), None
+        self._closed_form = self._closed_form_of(self.module_)
+        self._fused_step = self._fused_step_of(self.optimizer_)
         if self.lr_schedule == "linear" and self._schedule is None and not self._incremental:
             steps = self.max_epochs * len(iterator)
             self._schedule = LinearLR(self.optimizer_, 1.0, 0.0, total_iters=steps)

@@ -1,8 +1,6 @@
-import warnings
 
 import numpy as np
 import pytest
-import torch
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -103,3 +101,60 @@ def test_stop_and_restore(monkeypatch):
         assert net.n_iter_ == (4 if stop else 6)
         assert np.array_equal(net.predict_proba(X), good) == restore
         assert not net._training
+
+
+def test_partial_fit_is_one_training(monkeypatch):
+    told(monkeypatch, *COLLAPSE)
+    watch = OverfittingWatch(HELD_OUT)
+    net = AdvBPClassifier((8,), callbacks=[watch], classes=np.unique(NAMES), **OPTIONS)
+    for _ in range(3):
+        net.partial_fit(X[1::2], NAMES[1::2])
+    assert (watch.best_epoch_, watch.collapsed_epoch_) == (2, None)
+    with pytest.warns(ConvergenceWarning, match="epoch 4: since epoch 2"):
+        net.partial_fit(X[1::2], NAMES[1::2])
+    told(monkeypatch, *COLLAPSE)
+    net.set_params(max_epochs=2).fit(X[1::2], NAMES[1::2])  # a fit begins anew
+    assert (watch.best_epoch_, watch.collapsed_epoch_) == (2, None)
+
+
+class SmallConvNet(nn.Sequential):
+    def __init__(self):
+        super().__init__(
+            *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU()),
+            *(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.Flatten()),
+            *(nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 10)),
+        )
+
+
+def test_a_run_that_does_collapse():
+    """A convolutional net on digits: robust by ε = 0.2, then trained with twice that."""
+    images, y = load_digits(return_X_y=True)
+    images = (images / 16).astype(np.float32).reshape(-1, 1, 8, 8)
+    train, held_out, y_train, y_held_out = train_test_split(
+        images, y, test_size=500, random_state=0, stratify=y
+    )
+    held_out, unseen = held_out[:150], (held_out[150:], y_held_out[150:])
+    options = {"epsilon": 0.2, "n_steps": 8, "stop": True, "restore": True}
+    watch = OverfittingWatch((held_out, y_held_out[:150]), **options)
+    net = AdvBPClassifier(
+        module=SmallConvNet,
+        epsilon=0.2,
+        lr=0.003,
+        lr_schedule="constant",
+        callbacks=[watch],
+        warm_start=True,
+        **OPTIONS | {"max_epochs": 8},
+    )
+    net.fit(train, y_train)  # nothing to warn of
+    before = adversarial_accuracy_score(net, *unseen, 0.2)
+    net.set_params(epsilon=0.4, lr=0.007, max_epochs=30)
+    with pytest.warns(ConvergenceWarning, match="Catastrophic overfitting in epoch"):
+        net.fit(train, y_train)
+    assert net.n_iter_ == watch.collapsed_epoch_ < 38
+    then, last = net.history[watch.best_epoch_ - 1], net.history[-1]
+    assert last["watch_fgsm"] > then["watch_fgsm"]
+    assert last["watch_pgd"] < then["watch_pgd"] - 0.2
+    # The weights of the best epoch are back, in a net that saw none of these rows.
+    restored = adversarial_accuracy_score(net, *unseen, 0.2)
+    assert restored > max(last["watch_pgd"] + 0.1, before - 0.1)
