@@ -192,7 +192,7 @@ def score_alone(net, folds, scorer, candidates):
         trained = time.perf_counter()
         score = score_of(fitted, scorer, *folds.part(folds.splits[fold][1]))
         outcomes.append((score, trained - start, time.perf_counter() - trained))
-    return zip(*outcomes, strict=True)
+    return [list(of_all) for of_all in zip(*outcomes, strict=True)]
 
 
 def score_of(net, scorer, X, y, weight):

@@ -272,6 +272,8 @@ class AdvBPClassifierCV(AdvBPClassifier):
             (rows[np.asarray(train)], rows[np.asarray(test)])
             for train, test in check_cv(self.cv, y, classifier=True).split(X, y)
         ]
+        if sample_weight is not None and not all(sample_weight[test].any() for _, test in splits):
+            raise ValueError("Every row of the test part of a fold has weight zero.")
         folds = Folds(X, y, target, sample_weight, splits)
         table = cross_validated(self._net_of_folds(), folds, epsilons, self.scoring, self.n_jobs)
         chosen = selected(epsilons, table[0], self.selection)

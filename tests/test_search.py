@@ -235,6 +235,13 @@ def test_pipelines_cross_validate_and_nested_search():
     assert named.feature_names_in_.tolist() == list("abcd")
 
 
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState(0)])
+@pytest.mark.parametrize("how", [{}, ONE_BY_ONE], ids=["stacked", "one by one"])
+def test_seeds_of_other_kinds(how, random_state):
+    first, second = (search(random_state=random_state, **how).fit(X, Y) for _ in range(2))
+    assert not np.array_equal(first.predict_proba(X), second.predict_proba(X))
+
+
 def test_init_clone_and_pickle():
     net = search(optimizer__weight_decay=0.1)
     assert vars(net).keys() == net.get_params(deep=False).keys()
@@ -255,9 +262,12 @@ def test_same_result_however_many_jobs():
     one, two = (search(n_jobs=n).fit(X, Y) for n in (None, 2))
     with parallel_config("loky"):
         three = search(n_jobs=2).fit(X, Y)
+        by_two = search(n_jobs=2, **ONE_BY_ONE).fit(X, Y)
+    by_one = search(**ONE_BY_ONE).fit(X, Y)
     for name in ("mean_test_score", "std_test_score"):
         np.testing.assert_allclose(two.cv_results_[name], one.cv_results_[name], atol=1e-8)
         np.testing.assert_allclose(three.cv_results_[name], one.cv_results_[name], atol=1e-8)
+        np.testing.assert_array_equal(by_two.cv_results_[name], by_one.cv_results_[name])
     np.testing.assert_array_equal(two.predict_proba(X), one.predict_proba(X))
     assert torch.get_num_threads() == before[0] and torch.equal(torch.get_rng_state(), before[1])
 
@@ -373,6 +383,13 @@ def test_bad_parameters(params, message):
     net = search(**params)
     with pytest.raises(InvalidParameterError, match=message):
         net.fit(X, Y)
+
+
+def test_a_fold_without_weight():
+    weight = np.ones(len(Y))
+    weight[SPLITS[1][1]] = 0
+    with pytest.raises(ValueError, match="test part of a fold has weight zero"):
+        search(cv=SPLITS).fit(X, Y, sample_weight=weight)
 
 
 def test_epsilon_is_no_parameter():
