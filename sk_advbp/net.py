@@ -163,7 +163,8 @@ class AdversarialNet(Components):
             getattr(type(self), name) is not getattr(AdversarialNet, name)
             for name in ("infer", "get_loss")
         )
-        if not self._has_own_module or self.criterion is not None or changed:
+        own_loss = self.criterion is None and not self.get_params_for("criterion")
+        if not self._has_own_module or not own_loss or changed:
             return None
         return partial(
             adversarial_gradients,

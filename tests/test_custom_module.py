@@ -222,3 +222,11 @@ def test_dtype(given, dtype, expected):
     assert net.dtype_ == expected
     assert {str(p.dtype) for p in net.module_.parameters()} == {f"torch.{expected}"}
     assert net.predict_proba(X).dtype == expected
+
+
+def test_parameters_of_the_default_criterion_count():
+    smooth = classifier(criterion__label_smoothing=0.2).fit(X, Y)
+    by_class = classifier(
+        criterion=nn.CrossEntropyLoss, criterion__label_smoothing=0.2, hidden_layer_sizes=(100,)
+    ).fit(X, Y)
+    assert weights(smooth) == weights(by_class) != weights(classifier().fit(X, Y))
