@@ -117,8 +117,8 @@ class Split:
         return model
 
     def same(self, name, as_name):
-        """Take down that the model `name` is that of `as_name`."""
-        self.errors[name], self.seconds[name] = self.errors[as_name], self.seconds[as_name]
+        """Take down that the model `name` is that of `as_name`; its time is not known."""
+        self.errors[name] = self.errors[as_name]
 
 
 def classify(split, unit, given):
@@ -184,7 +184,10 @@ def measured(name, given):
         "rows": [n_train, int(len(y) - int(0.75 * len(y)))],
         "columns": int(X.shape[1]),
         "errors": {m: [split.errors[m] for split in splits] for m in splits[0].errors},
-        "seconds": {m: [split.seconds[m] for split in splits] for m in splits[0].errors},
+        "seconds": {
+            m: [split.seconds[m] for split in splits if m in split.seconds]
+            for m in splits[0].errors
+        },
         "epsilons": chosen,
     }
 
@@ -213,8 +216,9 @@ def show(table):
     print(f"\n{table['table']}: {table['rows'][0]} training rows, chosen {table['epsilons']}")
     for method, errors in table["errors"].items():
         spread = f" ± {np.std(errors, ddof=1):.2f}" if len(errors) > 1 else ""
-        seconds = np.mean(table["seconds"][method])
-        print(f"{method:>22} {np.mean(errors):6.2f}{spread} % in {seconds:.1f} s")
+        seconds = table["seconds"][method]
+        took = f" in {np.mean(seconds):.1f} s" if seconds else ""
+        print(f"{method:>22} {np.mean(errors):6.2f}{spread} %{took}")
     above = table["best above epsilon 0"]
     print(f"best - epsilon 0: {above['mean']:+.2f}" + (" CLEARLY WORSE" * above["clearly"]))
 

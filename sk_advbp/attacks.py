@@ -125,13 +125,33 @@ def pgd(
             rows = ~strongest.fooled
             if not rows.any():
                 break
-        origin, climbed = x[rows], objective[rows]
+        origin = x[rows]
         moved = bounded(origin + start[rows], origin, clip)
-        for _ in range(n_steps):
-            moved += steepest_ascent(climbed.gradient(moved), epsilon, norm).mul_(step_size)
-            moved = bounded(origin + project(moved.sub_(origin), epsilon, norm), origin, clip)
+        climb = climb_in_box if norm == "linf" else climb_in_ball
+        moved = climb(objective[rows].gradient, origin, moved, epsilon, clip, n_steps, step_size)
         strongest.challenge(moved, rows)
     return strongest.points
+
+
+def climb_in_box(gradient, origin, moved, epsilon, clip, n_steps, step_size):
+    """Return where `n_steps` steps along the sign of the gradient lead from `moved`.
+
+    The ball of the largest norm and the bounds make one box, which is all there is to project
+    to.
+    """
+    low, high = (bounded(end, origin, clip) for end in (origin - epsilon, origin + epsilon))
+    step = epsilon * step_size
+    for _ in range(n_steps):
+        moved = gradient(moved).sign().mul_(step).add_(moved).clamp_(low, high)
+    return moved
+
+
+def climb_in_ball(gradient, origin, moved, epsilon, clip, n_steps, step_size):
+    """Return the same for the round ball."""
+    for _ in range(n_steps):
+        step = steepest_ascent(gradient(moved), epsilon, "l2").mul_(step_size)
+        moved = bounded(origin + project(moved + step - origin, epsilon, "l2"), origin, clip)
+    return moved
 
 
 class Strongest:

@@ -99,7 +99,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     optimizer : torch.optim.Optimizer class, default=torch.optim.Adam
         Its parameters are given as ``optimizer__…``, such as ``optimizer__weight_decay``.
         Fused where torch has that.
-    lr : float > 0, default=0.002
+    lr : float > 0, default=0.005
         Learning rate.
     lr_schedule : {"linear", "constant"}, default="linear"
         ``"linear"``: from `lr` at the first step to zero after the last of `max_epochs`.
@@ -276,7 +276,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         module=None,
         criterion=None,
         optimizer=torch.optim.Adam,
-        lr=0.002,
+        lr=0.005,
         lr_schedule="linear",
         max_epochs=100,
         batch_size=64,

@@ -17,7 +17,8 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from sk_advbp.batches import as_tensor
 from sk_advbp.parameters import check_epsilon_unit
-from sk_advbp.stacked import Member, Stack, Stream, clone_with_knowledge, stackable, stacks
+from sk_advbp.stacked import Stack, clone_with_knowledge, stackable, stacks
+from sk_advbp.streams import Member, Stream
 
 __all__ = ["Folds", "cross_validated", "results", "selected"]
 

@@ -18,10 +18,9 @@ def shares_parameters(source):
     """
 
     def decorated(cls):
-        if cls.__doc__ and source.__doc__:  # neither exists under ``python -OO``
-            entries = _entries(cleandoc(source.__doc__).splitlines())
-            lines = cleandoc(cls.__doc__).splitlines()
-            cls.__doc__ = "\n".join(line for given in lines for line in _filled(given, entries))
+        entries = _entries(cleandoc(source.__doc__).splitlines())
+        lines = cleandoc(cls.__doc__).splitlines()
+        cls.__doc__ = "\n".join(line for given in lines for line in _filled(given, entries))
         return cls
 
     return decorated

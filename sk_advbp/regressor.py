@@ -151,7 +151,7 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
         module=None,
         criterion=None,
         optimizer=torch.optim.Adam,
-        lr=0.002,
+        lr=0.005,
         lr_schedule="linear",
         max_epochs=100,
         batch_size=64,

@@ -8,7 +8,6 @@ rows, its own ε.
 
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +19,9 @@ from sk_advbp import backprop
 from sk_advbp.batches import Batches
 from sk_advbp.optimizers import FusedStep
 from sk_advbp.parameters import check_clip
+from sk_advbp.streams import WeightedMeans
 
-__all__ = ["KNOWN", "Member", "Stack", "Stream", "stackable", "stacks"]
+__all__ = ["KNOWN", "Stack", "clone_with_knowledge", "stackable", "stacks"]
 
 # Their updates treat each number alike, so that a stack of weights is like any weights.
 ELEMENTWISE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
@@ -54,61 +54,6 @@ def stackable(net):
         and all(name.startswith("optimizer__") for name in extra)
         and not (moves_by_chance or drops or watched or holds_out)
     )
-
-
-class Member(NamedTuple):
-    """One net of a stack.
-
-    Attributes
-    ----------
-    epsilon : float
-    unit : float or ndarray of shape (n_features,)
-        What one of ε is in the units of X.
-    stream : Stream
-        The rows and their order. Nets that differ in ε alone have one in common.
-    """
-
-    epsilon: float
-    unit: object
-    stream: object
-
-    @property
-    def moves(self):
-        """Whether the net learns from moved rows."""
-        return bool(np.any(self.epsilon * self.unit))
-
-
-class Stream:
-    """The rows that a net learns from, batch by batch, and its initial weights.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n,)
-        Indices of the training rows.
-    weight : ndarray of shape (n,) or None
-        Their weights, none of them 0.
-    seed : int
-    batch_size : int
-        -1 takes all rows at once.
-    """
-
-    def __init__(self, rows, weight, seed, batch_size):
-        self.rows = torch.from_numpy(np.asarray(rows, dtype=np.int64))
-        self.weight = None if weight is None else torch.from_numpy(np.asarray(weight))
-        self.seed = seed
-        self.batch_size = len(rows) if batch_size == -1 else batch_size
-
-    @property
-    def n_batches(self):
-        """Number of mini-batches an epoch."""
-        return -(-len(self.rows) // self.batch_size)
-
-    def epoch(self, generator, length):
-        """Return (rows, weights) in the order of an epoch, padded to `length` with weight 0."""
-        order = torch.randperm(len(self.rows), generator=generator)
-        padding = (0, length - len(order))
-        weight = torch.ones(len(order)) if self.weight is None else self.weight[order]
-        return nn.functional.pad(self.rows[order], padding), nn.functional.pad(weight, padding)
 
 
 class Stack:
@@ -287,22 +232,6 @@ def clone_with_knowledge(net):
     copied = clone(net)
     vars(copied).update({name: vars(net)[name] for name in KNOWN})
     return copied
-
-
-class WeightedMeans:
-    """Means over batches, one a net, which stay on the device."""
-
-    def __init__(self):
-        self._sum, self._weight = 0, 0
-
-    def add(self, values, weight):
-        """Take note of the mean `values` of a batch of total `weight`, each of shape (K,)."""
-        self._sum = self._sum + values.double() * weight
-        self._weight = self._weight + weight
-
-    def value(self):
-        """Return the means so far."""
-        return self._sum / self._weight
 
 
 def stacks(net, members, n_jobs=1):

@@ -24,7 +24,7 @@ FILES = {path.stem: path for path in PACKAGE.glob("*.py")}
 # beside the picture, on top of the estimators, and none of these may import it.
 LAYERS = [
     ["_version", "docstrings"],
-    ["perturbation", "backprop", "mlp", "batches", "optimizers", "precision"],
+    ["perturbation", "backprop", "mlp", "batches", "optimizers", "precision", "streams"],
     ["attacks", "parameters", "callbacks"],
     ["adversary", "components"],
     ["net"],

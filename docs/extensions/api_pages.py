@@ -33,6 +33,7 @@ INTERNAL = {
     "regressor",
     "search",
     "stacked",
+    "streams",
 }
 INTERNAL_PATHS = {f"sk_advbp.{name}" for name in INTERNAL}
 
