@@ -185,10 +185,13 @@ class AdversarialNet(Components):
             module.train()
             kinds = ("masks",) if perturb is None else MASKS[: 3 if self.clean_weight else 2]
             drawn = {kind: module.dropout_masks(x) for kind in kinds}
+        parameters = self._closed_form.keywords["weights"], self._closed_form.keywords["biases"]
+        for of_kind in parameters:
+            for parameter in of_kind:
+                parameter.grad = None  # so that the new gradients find its memory free
         loss, logits, *gradients = self._closed_form(
             x, y, perturb=perturb, sample_weight=weight, **drawn
         )
-        parameters = self._closed_form.keywords["weights"], self._closed_form.keywords["biases"]
         for of_kind, gradients_of_kind in zip(parameters, gradients, strict=True):
             for parameter, gradient in zip(of_kind, gradients_of_kind, strict=True):
                 parameter.grad = gradient if parameter.requires_grad else None
