@@ -15,15 +15,20 @@ ACTIVATIONS = {
     "relu": torch.relu,
 }
 
+
+def glorot(fan_in, fan_out):
+    """Return the bound of Glorot & Bengio 2010."""
+    return math.sqrt(6 / (fan_in + fan_out))
+
+
 # Bounds of the uniform initialisation, as functions of (fan_in, fan_out), that keep the
 # variance of activations and deltas about the same from layer to layer.
-_GLOROT = lambda fan_in, fan_out: math.sqrt(6 / (fan_in + fan_out))  # noqa: E731
 INITIAL_BOUNDS = {
     # Glorot & Bengio 2010: four times wider for the logistic function, whose slope at
     # zero is a quarter of that of tanh.
-    "logistic": lambda fan_in, fan_out: 4 * _GLOROT(fan_in, fan_out),
-    "tanh": _GLOROT,
-    "identity": _GLOROT,
+    "logistic": lambda fan_in, fan_out: 4 * glorot(fan_in, fan_out),
+    "tanh": glorot,
+    "identity": glorot,
     # He et al. 2015: a rectifier passes on half of the variance.
     "relu": lambda fan_in, fan_out: math.sqrt(6 / fan_in),
 }
@@ -126,7 +131,7 @@ class MultilayerPerceptron(nn.Module):
         """Draw weights and biases anew."""
         output = self.layers[-1]
         for layer in self.layers:
-            bound_of = _GLOROT if layer is output else INITIAL_BOUNDS[self.activation]
+            bound_of = glorot if layer is output else INITIAL_BOUNDS[self.activation]
             bound = bound_of(layer.in_features, layer.out_features)
             nn.init.uniform_(layer.weight, -bound, bound, generator=self.generator)
             if layer is output:
