@@ -123,6 +123,7 @@ def broken_links(site, pages):
                 continue
             place, fragment = urldefrag(link)
             place = place.partition("?")[0]
+            fragment = fragment.partition(":~:")[0]  # what follows is text to show, not a place
             target = (path.parent / unquote(place)).resolve() if place else path
             if not target.is_file():
                 wrong.append(f"{path.relative_to(site)}: no {link}")

@@ -11,6 +11,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent / "extensions"))
 # Read once, when torch is imported: threads that spin while they wait cost most of a small fit.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# To which the estimators' representations in the examples link: these pages, one folder up.
+os.environ["SK_ADVBP_DOCS"] = ".."
 
 import api_pages
 import inventories

@@ -56,3 +56,9 @@ right.set(xticks=[0, 1], xticklabels=["clean", "under PGD, ε = 0.08"])
 right.set(ylabel="accuracy on the test part (%)", title="one point a seed", ylim=(0, 103))
 right.margins(x=0.4)
 plt.show()
+
+# %%
+# In a notebook the estimators show themselves as scikit-learn's do: the question mark leads to the
+# page of the class, the name of a parameter to its description there.
+
+AdvBPClassifier(epsilon=0.08, random_state=0)

@@ -22,6 +22,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from skorch.utils import data_from_dataset, get_map_location, is_dataset
 from torch.utils.data import DataLoader, Subset
 
+from sk_advbp._documentation import documentation_address
 from sk_advbp.adversary import AdversaryMixin
 from sk_advbp.batches import ArrayDataset, as_tensor
 from sk_advbp.net import AdversarialNet
@@ -369,6 +370,16 @@ class AdversarialEstimator(AdversaryMixin, CallbackSupportMixin, AdversarialNet)
             vars(self).clear()
             vars(self).update(before)
             raise
+
+    # ---- HTML ------------------------------------------------------------------------
+
+    _doc_link_module = "sk_advbp"
+
+    @property
+    def _doc_link_template(self):
+        """The page of the API to which the HTML representation links; empty for no link."""
+        address = documentation_address()
+        return address and f"{address}generated/names/sk_advbp.{{estimator_name}}.html"
 
     # ---- after fit -------------------------------------------------------------------
 

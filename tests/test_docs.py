@@ -3,6 +3,7 @@
 import inspect
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "docs" / "extensions"))
 
 import api_pages
+
+import sk_advbp
+from sk_advbp import _documentation
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -74,6 +78,45 @@ def test_every_public_name_is_on_the_api_page():
             assert not api_pages.public_names(module), path
     assert listed == set(PUBLIC)
     assert {"sk_advbp.AdvBPClassifier", "sk_advbp.perturbation.perturb"} <= listed
+
+
+ESTIMATORS = sorted(path for path in PUBLIC if hasattr(PUBLIC[path], "_repr_html_"))
+
+
+@pytest.mark.parametrize("path", ESTIMATORS)
+def test_html_representations_link_to_the_pages_of_the_api(path, monkeypatch):
+    toctree = re.search(r":toctree: (\S+)", api_pages.api_text())[1]  # of generated/api.rst
+    page = f"generated/{toctree}/{path}.html"
+    monkeypatch.setenv("SK_ADVBP_DOCS", "https://pages.example/stable/")
+    assert f'href="https://pages.example/stable/{page}"' in PUBLIC[path]()._repr_html_()
+    # Parameters link to their places on the same page.
+    assert f"{page}#:~:text=epsilon" in PUBLIC[path]()._repr_html_()
+    own = type("Own", (PUBLIC[path],), {"__module__": "elsewhere", "__doc__": ""})
+    assert "pages.example" not in own()._repr_html_()
+
+
+def test_estimators_have_html_representations():
+    assert ESTIMATORS == sorted(f"sk_advbp.{n}" for n in sk_advbp.__all__ if n[0] != "_")
+
+
+def test_address_of_the_documentation(monkeypatch, tmp_path):
+    monkeypatch.delenv("SK_ADVBP_DOCS", raising=False)
+    monkeypatch.setattr(_documentation, "published_address", lambda: "https://published.example")
+    monkeypatch.setattr(_documentation, "BUILT", tmp_path)
+    address = _documentation.documentation_address
+    assert address() == "https://published.example/"
+    monkeypatch.setattr(_documentation, "published_address", lambda: "")
+    assert address() == "" and sk_advbp.AdvBPClassifier()._get_doc_link() == ""
+    (tmp_path / "index.html").touch()
+    assert address() == tmp_path.as_uri() + "/"
+    monkeypatch.setenv("SK_ADVBP_DOCS", "http://localhost:8000")
+    assert address() == "http://localhost:8000/"
+
+
+def test_published_address_is_that_of_pyproject():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        declared = tomllib.load(file)["project"]["urls"].get("Documentation", "")
+    assert _documentation.published_address() == declared
 
 
 @pytest.mark.parametrize("path", sorted(PUBLIC))

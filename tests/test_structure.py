@@ -23,7 +23,7 @@ FILES = {path.stem: path for path in PACKAGE.glob("*.py")}
 # From the bottom up: a file imports from the layers below its own. What is not here stands
 # beside the picture, on top of the estimators, and none of these may import it.
 LAYERS = [
-    ["_version", "docstrings"],
+    ["_version", "_documentation", "docstrings"],
     ["perturbation", "backprop", "mlp", "batches", "optimizers", "precision", "streams"],
     ["attacks", "parameters", "callbacks"],
     ["adversary", "components"],
