@@ -32,6 +32,7 @@ from torch import nn
 from sk_advbp import AdvBPClassifier, AdvBPClassifierCV
 from sk_advbp.cross_validation import results, selected
 from sk_advbp.parameters import InvalidParameterError, standard_deviation
+from sk_advbp.robustness import adversarial_accuracy_score, make_adversarial_scorer
 from sk_advbp.search import automatic_path
 
 X, Y = load_iris(return_X_y=True)
@@ -165,6 +166,25 @@ def test_a_scorer_without_weights_is_called_without():
     assert net.epsilon_ == 0 and net.best_score_ == 0
     unweighted = make_scorer(lambda y, predicted: accuracy_score(y, predicted))
     assert 0 <= search(scoring=unweighted).fit(X, Y, sample_weight=WEIGHT).best_score_ <= 1
+
+
+@pytest.mark.parametrize("how", [{}, ONE_BY_ONE], ids=["stacked", "one by one"])
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["", "weighted"])
+def test_choice_by_accuracy_under_attack(how, weight):
+    """Each fold's score is that of a separate net under the same attack."""
+    scorer = make_adversarial_scorer(0.5, n_steps=3)
+    split = next(StratifiedKFold(3).split(X, Y))
+    net = search(scoring=scorer, cv=[split], **how).fit(X, Y, sample_weight=weight)
+    train, test = split
+    in_fit, in_score = (None, None) if weight is None else (weight[train], weight[test])
+    for i, epsilon in enumerate(EPSILONS):
+        alone = AdvBPClassifier(**QUICK | how, epsilon=epsilon)
+        alone.fit(X[train], Y[train], sample_weight=in_fit)
+        expected = adversarial_accuracy_score(
+            alone, X[test], Y[test], 0.5, n_steps=3, sample_weight=in_score
+        )
+        np.testing.assert_allclose(net.cv_results_["split0_test_score"][i], expected, atol=1e-8)
+    assert net.best_score_ < search(cv=[split], **how).fit(X, Y, sample_weight=weight).best_score_
 
 
 # ---- the path --------------------------------------------------------------------------
