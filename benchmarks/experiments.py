@@ -1,0 +1,186 @@
+"""The declared table of `reproduce.py`: nets, methods, what is chosen among, and how long.
+
+Of the settings only the size of the nets for MNIST, the logistic outputs, ε = 0.08 and the
+shares of the first dropout come from elsewhere, the author's later code
+(github.com/anokland/dfa-torch); all others are our choice. Whoever changes an entry has to
+remove the results that it made.
+"""
+
+from dataclasses import dataclass, field
+from itertools import product
+
+OUTPUTS = ("logistic", "softmax")
+# By Adam, the default.
+ADAM = {"lr": 0.001, "lr_schedule": "linear", "batch_size": 128, "amp": True}
+
+
+@dataclass(frozen=True)
+class Net:
+    """What the methods are compared on.
+
+    Attributes
+    ----------
+    data : {"mnist", "cifar"}
+    settings : dict
+        Of `AdvBPClassifier`, for all methods.
+    grid : dict of str to sequence
+        Settings that every method chooses among on the validation images.
+    epochs : tuple of int
+        The first for all candidates; each other is tried with the best of these.
+    """
+
+    data: str
+    settings: dict
+    grid: dict = field(default_factory=dict)
+    epochs: tuple = (10, 40)
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a net is trained.
+
+    Attributes
+    ----------
+    settings : dict
+        Of `AdvBPClassifier`.
+    grid : dict of str to sequence
+        Settings that are chosen among on the validation images.
+    control_of : str or None
+        The method whose choice this one takes over, instead of one of its own.
+    """
+
+    settings: dict
+    grid: dict = field(default_factory=dict)
+    control_of: str | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Nets times methods.
+
+    Attributes
+    ----------
+    nets, methods : dict
+    seeds : int
+        Nets that are trained on all training images, with seeds 0, 1, …; choices use seed 0.
+    attacked : bool
+        Whether the nets are attacked, too.
+    best_only : bool
+        Whether only the method that does best on validation is trained on all images.
+    """
+
+    nets: dict
+    methods: dict
+    seeds: int = 5
+    attacked: bool = False
+    best_only: bool = False
+
+
+def mnist_net(activation, units=800, **of_net):
+    """Return two hidden layers for permutation-invariant MNIST."""
+    settings = ADAM | {"hidden_layer_sizes": (units, units), "activation": activation}
+    return Net("mnist", settings, **{"grid": {"output": OUTPUTS}} | of_net)
+
+
+PLAIN, ADVERSARIAL, SIGNS = "plain", "adversarial", "random signs"
+DROPOUT, BOTH = "dropout", "adversarial and dropout"
+
+MNIST_METHODS = {
+    PLAIN: Method({"epsilon": 0.0}, {"lr": (0.0005, 0.001)}),
+    DROPOUT: Method({"epsilon": 0.0, "dropout": 0.5}, {"input_dropout": (0.1, 0.2)}),
+    ADVERSARIAL: Method({}, {"epsilon": (0.08, 0.1)}),
+    SIGNS: Method({"perturbation": "random"}, control_of=ADVERSARIAL),
+}
+MNIST_BOTH = {BOTH: Method({"epsilon": 0.08, "input_dropout": 0.1}, {"dropout": (0.2, 0.5)})}
+
+EPSILONS = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3)
+
+EXPERIMENTS = {
+    # Permutation-invariant MNIST, and how hard the nets are to fool.
+    "mnist": Experiment(
+        {name: mnist_net(name) for name in ("logistic", "tanh", "relu")},
+        MNIST_METHODS,
+        attacked=True,
+    ),
+    "mnist-dropout": Experiment({"relu": mnist_net("relu")}, MNIST_BOTH, attacked=True),
+    # The test error and the resistance along ε, on smaller nets.
+    "epsilon": Experiment(
+        {
+            name: mnist_net(name, 400, grid={"output": ("softmax",)}, epochs=(20,))
+            for name in ("logistic", "relu")
+        },
+        {f"{epsilon:g}": Method({"epsilon": epsilon}) for epsilon in EPSILONS},
+        attacked=True,
+    ),
+    # ε in units of pixels in [0, 1]; the columns are standardised.
+    "cifar": Experiment(
+        {
+            "relu": Net(
+                "cifar",
+                ADAM | {"hidden_layer_sizes": (1000, 1000, 1000), "activation": "relu"},
+                {"lr": (0.0003, 0.001)},
+                (8, 30),
+            )
+        },
+        {
+            PLAIN: Method({"epsilon": 0.0}, {"optimizer__weight_decay": (0.0, 0.0001)}),
+            DROPOUT: Method({"epsilon": 0.0, "input_dropout": 0.1}, {"dropout": (0.25, 0.5)}),
+            ADVERSARIAL: Method({}, {"epsilon": (0.004, 0.008)}),
+            SIGNS: Method({"perturbation": "random"}, control_of=ADVERSARIAL),
+            BOTH: Method({"epsilon": 0.004, "input_dropout": 0.1}, {"dropout": (0.1, 0.25)}),
+        },
+    ),
+    # The lowest error on permutation-invariant MNIST, by whatever the classifier offers.
+    "beyond": Experiment(
+        {"relu": mnist_net("relu", 1200, grid={}, epochs=(40,))},
+        {
+            "sign, logistic outputs": Method({"epsilon": 0.1, "output": "logistic"}),
+            "sign, clean weight": Method(
+                {"epsilon": 0.12, "output": "logistic", "clean_weight": 0.3}
+            ),
+            "sign, dropout": Method(
+                {"epsilon": 0.1, "output": "logistic", "dropout": 0.2, "input_dropout": 0.1}
+            ),
+            "l2, 1.5": Method({"epsilon": 1.5, "norm": "l2", "output": "logistic"}),
+            "l2, 2": Method({"epsilon": 2.0, "norm": "l2", "output": "logistic"}),
+            "l2, 2, dropout": Method(
+                {"epsilon": 2.0, "norm": "l2", "output": "logistic", "dropout": 0.2}
+            ),
+            "l2, 2, three layers": Method(
+                {
+                    "epsilon": 2.0,
+                    "norm": "l2",
+                    "output": "logistic",
+                    "hidden_layer_sizes": (1200, 1200, 1200),
+                }
+            ),
+        },
+        best_only=True,
+    ),
+}
+
+QUICK = Experiment(
+    {
+        name: mnist_net(name, 200, grid={"output": ("softmax",)}, epochs=(10,))
+        for name in ("logistic", "relu")
+    },
+    {
+        PLAIN: Method({"epsilon": 0.0}),
+        ADVERSARIAL: Method({"epsilon": 0.08}),
+        SIGNS: Method({"perturbation": "random"}, control_of=ADVERSARIAL),
+    },
+    seeds=2,
+    attacked=True,
+)
+
+
+def candidates(net, method):
+    """Return the settings that are chosen among, of the first number of epochs."""
+    grid = net.grid | method.grid
+    return [
+        net.settings
+        | method.settings
+        | dict(zip(grid, values, strict=True))
+        | {"max_epochs": net.epochs[0]}
+        for values in product(*grid.values())
+    ]
