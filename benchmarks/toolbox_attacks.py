@@ -2,7 +2,7 @@
 
     python benchmarks/toolbox_attacks.py
 
-Needs the extra ``attacks``. About 15 minutes on one core. The plain and the adversarial nets
+Needs the extra ``attacks``. About 13 minutes on one core. The plain and the adversarial nets
 of ``mnist.py``, each with every seed; their errors on the first test images under each attack,
 within [0, 1]. APGD climbs the cross-entropy or the difference of logits ratio, with a step size
 of its own; Square needs no gradients: were it stronger than the others, they would be blind.
