@@ -69,6 +69,15 @@ def test_imports_run_downwards(name):
     assert not upwards, f"{name}.py imports {sorted(upwards)}"
 
 
+def test_one_version():
+    """Of the package, of what is cited and of the changes, which may have a newer, unreleased part."""
+    root = PACKAGE.parent
+    (cited,) = re.findall(r"^version: (\S+)$", (root / "CITATION.cff").read_text("utf-8"), re.M)
+    headings = re.findall(r"^## \[(.+?)\]", (root / "CHANGELOG.md").read_text("utf-8"), re.M)
+    assert cited == sk_advbp.__version__
+    assert headings[:2] in (["Unreleased"], ["Unreleased", cited])
+
+
 def test_no_circle():
     remaining = {name: own_imports(name) - {name} for name in FILES}
     while free := [name for name, needs in remaining.items() if not needs & remaining.keys()]:
