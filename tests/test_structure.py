@@ -70,7 +70,7 @@ def test_imports_run_downwards(name):
 
 
 def test_one_version():
-    """Of the package, of what is cited and of the changes, which may have a newer, unreleased part."""
+    """Of the package, the citation and the changes, which may have a newer, unreleased part."""
     root = PACKAGE.parent
     (cited,) = re.findall(r"^version: (\S+)$", (root / "CITATION.cff").read_text("utf-8"), re.M)
     headings = re.findall(r"^## \[(.+?)\]", (root / "CHANGELOG.md").read_text("utf-8"), re.M)
