@@ -51,7 +51,8 @@ def dropout_mask(shape_like, rate, generator=None):
     if not rate:
         return None
     mask = torch.empty_like(shape_like, memory_format=torch.contiguous_format)
-    return mask.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
+    # On the processor bernoulli_ takes three times as long.
+    return mask.uniform_(generator=generator).ge_(rate).div_(1 - rate)
 
 
 def dropped(h, mask):

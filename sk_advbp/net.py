@@ -199,24 +199,25 @@ class AdversarialNet(Components):
 
     def train_step(self, batch, **fit_params):
         """Do one step of the optimizer, then one of the schedule of its rate."""
-        if self._fused_step is None:
-            step = super().train_step(batch, **fit_params)
-            self._fused_step = self._fused_step_of(self.optimizer_)
-        else:
+        if self._fused_step:
             step = self.train_step_single(batch, **fit_params)
             with torch.no_grad():
                 self._fused_step()
+        else:
+            step = super().train_step(batch, **fit_params)
+            if self._fused_step is None:  # the first step of all has made the moments
+                self._fused_step = self._fused_step_of(self.optimizer_)
         if self._schedule is not None:
             self._schedule.step()
         return step
 
     def _fused_step_of(self, optimizer):
-        """Return the bare step of `optimizer`, where nobody looks between gradient and step."""
+        """Return the bare step of `optimizer`, False where somebody would miss the rest of it."""
         if self._closed_form is None or not FusedStep.supports(optimizer):
-            return None
+            return False
         overridden = type(self).on_grad_computed is not NeuralNet.on_grad_computed
         watched = overridden or self._listeners("on_grad_computed")
-        return None if watched else FusedStep(optimizer)
+        return not watched and FusedStep(optimizer)
 
     def validation_step(self, batch, **fit_params):
         """Return loss, prediction and score on a clean batch."""
@@ -296,7 +297,7 @@ class AdversarialNet(Components):
             self._displace.keywords["generator"] = self._noise_generator()
         # Callbacks may have frozen parameters or replaced the optimizer since the last epoch.
         self._closed_form = self._closed_form_of(self.module_)
-        self._fused_step = self._fused_step_of(self.optimizer_)
+        self._fused_step = self._fused_step_of(self.optimizer_) or None
         if self.lr_schedule == "linear" and self._schedule is None and not self._incremental:
             steps = self.max_epochs * len(iterator)
             self._schedule = LinearLR(self.optimizer_, 1.0, 0.0, total_iters=steps)

@@ -26,7 +26,7 @@ class FusedStep:
 
     def __init__(self, optimizer):
         self._groups = [
-            (group, group["params"], *_moments(optimizer, group), _kernel(group))
+            (group, group["params"], *_moments(optimizer, group), *_counter(optimizer, group))
             for group in optimizer.param_groups
         ]
 
@@ -49,8 +49,9 @@ class FusedStep:
 
     def __call__(self):
         """Update the parameters from their ``.grad``."""
-        for group, parameters, exp_avgs, exp_avg_sqs, steps, kernel in self._groups:
-            torch._foreach_add_(steps, 1)
+        for group, parameters, exp_avgs, exp_avg_sqs, steps, counter, one in self._groups:
+            counter.add_(one)
+            kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
             beta1, beta2 = group["betas"]
             kernel(
                 parameters,
@@ -71,8 +72,13 @@ class FusedStep:
 
 def _moments(optimizer, group):
     states = [optimizer.state[p] for p in group["params"]]
-    return [[state[k] for state in states] for k in ("exp_avg", "exp_avg_sq", "step")]
+    return [[state[k] for state in states] for k in ("exp_avg", "exp_avg_sq")]
 
 
-def _kernel(group):
-    return torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
+def _counter(optimizer, group):
+    """Make the step counters of `group` views of one tensor, which one call counts up."""
+    states = [optimizer.state[p] for p in group["params"]]
+    counter = torch.stack([state["step"] for state in states])
+    for state, step in zip(states, counter, strict=True):
+        state["step"] = step
+    return [state["step"] for state in states], counter, torch.ones_like(counter)
