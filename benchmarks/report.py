@@ -12,11 +12,12 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 from harness import markdown, table, targets_table
 from passport import RESULTS, ROOT
 
 README = Path(__file__).with_name("README.md")
-SCRIPTS = ("step_cost", "fit_time", "search_time", "memory")
+SCRIPTS = ("step_cost", "fit_time", "search_time", "search_cv", "memory")
 MISSING = "*Not measured yet.*"
 
 
@@ -38,8 +39,65 @@ def provenance(figures):
 
 
 def section(figures):
-    """Return the section of one script."""
+    """Return the section of one script that measures times or memory."""
     return f"{provenance(figures)}\n\n{table(figures['comparisons'])}"
+
+
+def tabular_section(figures):
+    """Return the errors on tables of classes and of numbers, the mean ranks, and the losses."""
+    of, tables = figures["passport"], figures["tables"]
+    classes = [t for t in tables if not t["regression"]]
+    numbers = [t for t in tables if t["regression"]]
+    ranks = ["mean rank", *[""] * 2, *(f"{r:.2f}" for r in figures["mean ranks"].values()), ""]
+    losses = [t["table"] for t in tables if t["best above epsilon 0"]["clearly"]]
+    sources = dict.fromkeys(t["source"] for t in tables if t["source"])
+    named = [
+        f"{source}: {', '.join(t['table'] for t in tables if t['source'] == source)}"
+        for source in sources
+    ]
+    versions = ", ".join(f"{name} {version}" for name, version in of["versions"].items())
+    paragraphs = [
+        f"`{of['command']}`, {of['date']}, commit {of['commit'][:12]}. {versions}.",
+        f"Tables: {'; '.join(named)}." if named else "",
+        errors_table(classes, [ranks]),
+        f"Clearly above ε = 0: {', '.join(losses) or 'none'}.",
+        errors_table(numbers, []),
+    ]
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+
+
+def errors_table(tables, last_rows):
+    """Return mean and standard deviation over the splits, and how far best is above ε = 0."""
+    if not tables:
+        return ""
+    methods = list(tables[0]["errors"])
+    rows = [["test error, %", "rows", "columns", *methods, "best - epsilon 0"]]
+    for t in tables:
+        errors = [t["errors"][method] for method in methods]
+        above = np.subtract(t["errors"]["best"], t["errors"]["epsilon 0"])
+        cells = [f"{np.mean(e):.2f} ± {np.std(e, ddof=1):.2f}" for e in (*errors, above)]
+        rows.append([t["table"], f"{t['rows'][0]:,}", str(t["columns"]), *cells])
+    return markdown(rows + last_rows)
+
+
+def defaults_section(figures):
+    """Return by how many points each change of a default raises the error on the tables."""
+    of, changes = figures["passport"], figures["changes"]
+    epsilons = list(next(iter(changes.values())))
+    rows = [["instead of the default", *(f"error, ε = {float(e):g}" for e in epsilons), "time"]]
+    for change, of_epsilon in changes.items():
+        cells = [
+            f"{c['mean']:+.2f} ± {c['se']:.2f} ({c['below']} smaller, {c['above']} larger)"
+            for c in of_epsilon.values()
+        ]
+        ratios = [t["seconds"][change] / t["seconds"]["defaults"] for t in figures["tables"]]
+        rows.append([change, *cells, f"× {np.median(ratios):.1f}"])
+    return (
+        f"`{of['command']}`, {of['date']}, commit {of['commit'][:12]}.\n\n{markdown(rows)}\n\n"
+        f"Points of error above the defaults: mean over {len(figures['tables'])} tables and its "
+        "standard error, on how many of them the error is smaller and larger, and the median "
+        "ratio of the times."
+    )
 
 
 def mnist_section(figures):
@@ -114,6 +172,10 @@ def main(argv=None):
     found = {n: json.loads(p.read_text("utf-8")) for n, p in paths.items() if p.is_file()}
     sections = {name: section(found[name]) if name in found else MISSING for name in SCRIPTS}
     comparisons = [c for figures in found.values() for c in figures["comparisons"]]
+    for name, section_of in (("tabular", tabular_section), ("defaults", defaults_section)):
+        path = given.results / f"{name}.json"
+        known = path.is_file()
+        sections[name] = section_of(json.loads(path.read_text("utf-8"))) if known else MISSING
     sections["targets"] = (targets_table(comparisons) if comparisons else "") or MISSING
     write_filled(given.readme, sections)
     if given.results == RESULTS:

@@ -45,6 +45,7 @@ def options(argv=None):
     """Return the parsed command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", nargs="*", default=list(SHIPPED), help="names or .npz files")
+    parser.add_argument("--source", default="", help="where the .npz files come from, for people")
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--rows", type=int, default=12_000, help="at most, for training")
     parser.add_argument("--epsilons", type=int, help="points of the path (default: the class's)")
@@ -180,9 +181,11 @@ def measured(name, given):
         splits.append(split)
     return {
         "table": Path(name).stem,
+        "source": "scikit-learn" if name in SHIPPED else given.source,
         "regression": regression,
         "rows": [n_train, int(len(y) - int(0.75 * len(y)))],
         "columns": int(X.shape[1]),
+        "classes": None if regression else len(np.unique(y)),
         "errors": {m: [split.errors[m] for split in splits] for m in splits[0].errors},
         "seconds": {
             m: [split.seconds[m] for split in splits if m in split.seconds]

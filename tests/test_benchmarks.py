@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import re
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -10,7 +11,13 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-SCRIPTS = {"step_cost": ["--profile"], "fit_time": [], "search_time": [], "memory": []}
+SCRIPTS = {
+    "step_cost": ["--profile"],
+    "fit_time": [],
+    "search_time": [],
+    "search_cv": [],
+    "memory": [],
+}
 
 # Those of the peers are not ours to mend.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -34,6 +41,10 @@ def results(tmp_path_factory):
         script: run(script, *tiny, "--json", folder / f"{script}.json", *options)
         for script, options in SCRIPTS.items()
     }
+    quick = ["--splits", 2, "--epochs", 1]
+    nets = ["--epsilons", 2, "--hidden", 4, "--nets-only"]
+    run("tabular", "--data", "wine", "diabetes", *quick, *nets, "--json", folder / "tabular.json")
+    run("defaults", "--data", "wine", *quick, "--json", folder / "defaults.json")
     return said, folder
 
 
@@ -82,6 +93,9 @@ def test_report_fills_the_tables_and_nothing_else(results, tmp_path):
         assert "Not measured yet" not in filled
         assert filled.count("A trial with tiny settings") == len(SCRIPTS)
         assert filled.count("| ours, float32 / plain loop by hand") == 2
-        assert filled.count("## ") == 6
+        assert filled.count("| wine ") == filled.count("| diabetes ") == 1
+        assert re.search(r"\| mean rank( +\|){3} [12]\.[05]0 ", filled)
+        assert filled.count("## ") == 9
+        assert filled.count("| lr=0.002 ") == 1
     run("report", "--results", tmp_path / "empty", "--readme", readme)
-    assert readme.read_text("utf-8").count("Not measured yet") == len(SCRIPTS) + 1
+    assert readme.read_text("utf-8").count("Not measured yet") == len(SCRIPTS) + 3

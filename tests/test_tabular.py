@@ -41,10 +41,13 @@ def test_runs_and_writes_figures(tabular, tmp_path, capsys):
     table = saved(tmp_path / "table.npz", categorical=np.array([1]))
     written = tmp_path / "figures.json"
     tiny = ["--splits", "2", "--epochs", "2", "--epsilons", "3", "--hidden", "4"]
-    tabular.main(["--data", table, "diabetes", *tiny, "--json", str(written)])
+    source = ["--source", "a generator"]
+    tabular.main(["--data", table, "diabetes", *source, *tiny, "--json", str(written)])
     figures = json.loads(written.read_text("utf-8"))
     classes, numbers = figures["tables"]
     assert classes["table"] == "table" and not classes["regression"] and numbers["regression"]
+    assert [t["source"] for t in figures["tables"]] == ["a generator", "scikit-learn"]
+    assert [t["classes"] for t in figures["tables"]] == [2, None]
     assert {"best", "one_se", "epsilon 0", "MLPClassifier"} <= classes["errors"].keys()
     assert all(len(errors) == 2 for t in figures["tables"] for errors in t["errors"].values())
     assert set(figures["mean ranks"]) == set(classes["errors"])
