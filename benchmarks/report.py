@@ -57,7 +57,7 @@ def tabular_section(figures):
     ]
     versions = ", ".join(f"{name} {version}" for name, version in of["versions"].items())
     paragraphs = [
-        f"`{of['command']}`, {of['date']}, commit {of['commit'][:12]}. {versions}.",
+        f"`{command(figures)}`, {of['date']}, commit {of['commit'][:12]}. {versions}.",
         f"Tables: {'; '.join(named)}." if named else "",
         errors_table(classes, [ranks]),
         f"Clearly above ε = 0: {', '.join(losses) or 'none'}.",
@@ -80,6 +80,11 @@ def errors_table(tables, last_rows):
     return markdown(rows + last_rows)
 
 
+def command(figures):
+    """Return the command of the passport, the paths of many tables in one word."""
+    return re.sub(r"\S+\.npz( \S+\.npz)+", "PATH/*.npz", figures["passport"]["command"])
+
+
 def defaults_section(figures):
     """Return by how many points each change of a default raises the error on the tables."""
     of, changes = figures["passport"], figures["changes"]
@@ -93,7 +98,7 @@ def defaults_section(figures):
         ratios = [t["seconds"][change] / t["seconds"]["defaults"] for t in figures["tables"]]
         rows.append([change, *cells, f"× {np.median(ratios):.1f}"])
     return (
-        f"`{of['command']}`, {of['date']}, commit {of['commit'][:12]}.\n\n{markdown(rows)}\n\n"
+        f"`{command(figures)}`, {of['date']}, commit {of['commit'][:12]}.\n\n{markdown(rows)}\n\n"
         f"Points of error above the defaults: mean over {len(figures['tables'])} tables and its "
         "standard error, on how many of them the error is smaller and larger, and the median "
         "ratio of the times."

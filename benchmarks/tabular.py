@@ -238,12 +238,13 @@ def main(argv=None):
         table["best above epsilon 0"] = comparison(table["errors"])
         show(table)
         tables.append(table)
-    ranks = mean_ranks(tables)
+        # After each table, since all of them take long.
+        ranks = mean_ranks(tables)
+        figures = {"settings": {k: str(v) for k, v in vars(given).items()}, "mean ranks": ranks}
+        write_json(given.json, figures | {"tables": tables})
     print("\nmean ranks over the tables of classes:")
     for method, rank in sorted(ranks.items(), key=lambda item: item[1]):
         print(f"{method:>22} {rank:.2f}")
-    figures = {"settings": {k: str(v) for k, v in vars(given).items()}, "mean ranks": ranks}
-    write_json(given.json, figures | {"tables": tables})
 
 
 if __name__ == "__main__":
