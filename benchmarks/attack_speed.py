@@ -5,8 +5,13 @@
 Needs the extra ``attacks``. About 13 minutes on a quiet core. Both attack the same net, a
 784-1200-1200-10 perceptron in float32, with the same budget: FGSM, and PGD of 40 steps from
 one random start. The Toolbox gets its default batches of 32 rows and larger ones. Ours
-returns PGD's best candidate, for which it goes three times forward and once back more than
+returns PGD's best candidate, for which it goes four times forward and once back more than
 the Toolbox for its last iterate.
+
+Nearly all of the time goes into products with the matrices of weights. A step of ours has two
+with each, one of the Toolbox, which takes the gradients of the weights as well, three: by
+their number alone the ratio is 0.67 for FGSM and 0.71 for PGD-40. What is below comes from
+smaller pieces and less around the products.
 """
 
 import time
