@@ -3,7 +3,8 @@
     python benchmarks/step_cost.py
 
 About 4 minutes on 2 cores. The time of a step is the median epoch's, over its number of
-steps: what a fit does once does not count. ``--profile`` adds where the time of ours goes.
+steps: what a fit does once does not count. ``--profile`` adds where the time of ours goes,
+``--compile`` the step as torch compiles it, which takes a minute more and a C++ compiler.
 """
 
 import cProfile
@@ -45,10 +46,12 @@ def step_of_net(net, work):
     return microseconds(net(work).fit(work.X, work.y).history[:, "dur"], work)
 
 
-def contestants():
+def contestants(compiled):
     """Return {name: function of a work that gives the time of its step}."""
     nets = {name: partial(ours, **options) for name, options in OURS.items()}
     nets["ours, ε = 0 (plain)"] = partial(ours, epsilon=0.0)
+    if compiled:
+        nets["ours, compiled"] = partial(ours, perturbation_dtype="float32", compile=True)
     loops = {
         PLAIN: plain_loop,
         ADVERSARIAL: adversarial_loop,
@@ -98,6 +101,7 @@ def main(argv=None):
     """Measure, print, write; `argv` takes the place of the command line."""
     parser = command_line(__doc__.splitlines()[0], __file__)
     parser.add_argument("--profile", action="store_true", help="where the time of ours goes")
+    parser.add_argument("--compile", action="store_true", help="ours with compile=True, too")
     given = parser.parse_args(argv)
     started = time.perf_counter()
     torch.manual_seed(0)
@@ -106,7 +110,7 @@ def main(argv=None):
     works = [w.of_steps(w.steps, 2 if given.quick else 12) for w in small_works(given)] + works
     comparisons = []
     for work in works:
-        steps = {name: partial(step, work) for name, step in contestants().items()}
+        steps = {name: partial(step, work) for name, step in contestants(given.compile).items()}
         comparisons.append(
             compare(
                 work.name.rpartition(",")[0],

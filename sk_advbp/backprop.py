@@ -126,7 +126,10 @@ def targets(y, sample_weight, output, logits_shape, dtype):
         return y.mT, weight
     softmax = output == "softmax"
     scale = 1.0 if not softmax else -weight if sample_weight is None else -1.0
-    target = scaled_identity(logits_shape[-2], scale, dtype, y.device)
+    # What is compiled has no cache to look into.
+    cached = not torch.compiler.is_compiling()
+    identity = scaled_identity if cached else scaled_identity.__wrapped__
+    target = identity(logits_shape[-2], scale, dtype, y.device)
     if y.ndim == 2:
         target = target[:, y].transpose(0, 1).contiguous()
     else:

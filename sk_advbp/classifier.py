@@ -150,7 +150,8 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     amp : bool, default=False
         Whether both passes run in bfloat16, with float32 weights and optimizer.
     compile : bool, default=False
-        Whether `module` is compiled by torch; options are given as ``compile__…``.
+        Whether torch compiles the step of the package's perceptron, or `module`: a minute
+        once, that long fits get back. Options are given as ``compile__…``.
     use_caching : bool or "auto", default="auto"
         skorch's, for its scoring callbacks.
     torch_load_kwargs : dict or None, default=None

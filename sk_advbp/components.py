@@ -151,7 +151,7 @@ class Components(NeuralNet):
     def torch_compile(self, module, name):
         """Compile in place, so that the keys of the state stay those of the plain module.
 
-        The package's perceptron is trained in closed form, without a graph to compile.
+        Of the package's perceptron the gradients in closed form are compiled instead.
         """
         if self.compile and name == "module" and not self._has_own_module:
             module.compile(**self.get_params_for("compile"))

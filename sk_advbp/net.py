@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LinearLR
 from sk_advbp.backprop import adversarial_gradients
 from sk_advbp.batches import WeightedInput
 from sk_advbp.callbacks import TrainingStopped
+from sk_advbp.compiled import CompiledGradients
 from sk_advbp.components import Components
 from sk_advbp.optimizers import FusedStep
 from sk_advbp.perturbation import input_gradient
@@ -167,7 +168,7 @@ class AdversarialNet(Components):
         if not self._has_own_module or not own_loss or changed:
             return None
         return partial(
-            adversarial_gradients,
+            self._closed_form.func if self._closed_form else self._gradients(),
             weights=[layer.weight for layer in module.layers],
             biases=[layer.bias for layer in module.layers],
             activation=module.activation,
@@ -176,6 +177,13 @@ class AdversarialNet(Components):
             perturbation_dtype=self._first_pass_dtype(),
             compute_dtype=torch.bfloat16 if self.amp else None,
         )
+
+    def _gradients(self):
+        """Return `adversarial_gradients`, compiled where that is asked for and no noise drawn."""
+        if not self.compile or self._draws_noise():
+            return adversarial_gradients
+        options = self.get_params_for("compile")
+        return CompiledGradients(self.batch_size, torch.device(self.device_), **options)
 
     def _closed_form_step(self, x, y, weight):
         """Fill ``.grad`` as back-propagation would, without a graph."""
@@ -293,7 +301,7 @@ class AdversarialNet(Components):
         """Seed the noise of this epoch and, in the first, set up the rate's schedule."""
         if self._has_own_module:
             self.module_.generator = self._noise_generator()
-        if self._displace is not None:
+        if self._displace is not None and self._draws_noise():
             self._displace.keywords["generator"] = self._noise_generator()
         # Callbacks may have frozen parameters or replaced the optimizer since the last epoch.
         self._closed_form = self._closed_form_of(self.module_)
@@ -301,6 +309,10 @@ class AdversarialNet(Components):
         if self.lr_schedule == "linear" and self._schedule is None and not self._incremental:
             steps = self.max_epochs * len(iterator)
             self._schedule = LinearLR(self.optimizer_, 1.0, 0.0, total_iters=steps)
+
+    def _draws_noise(self):
+        """Return whether the perturbation needs random numbers."""
+        return bool(self.random_start) or self.perturbation == "random"
 
     def _noise_generator(self):
         """Return a generator on the device; on CUDA one that is seeded from ours."""

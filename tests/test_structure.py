@@ -25,7 +25,7 @@ FILES = {path.stem: path for path in PACKAGE.glob("*.py")}
 LAYERS = [
     ["_version", "_documentation", "docstrings"],
     ["perturbation", "backprop", "mlp", "batches", "optimizers", "precision", "streams"],
-    ["attacks", "parameters", "callbacks"],
+    ["attacks", "compiled", "parameters", "callbacks"],
     ["adversary", "components"],
     ["net"],
     ["estimator"],
@@ -36,7 +36,7 @@ LAYERS = [
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # On the torch side, nothing else but the standard library and NumPy.
-TORCH_SIDE = ["perturbation", "backprop", "mlp", "attacks"]
+TORCH_SIDE = ["perturbation", "backprop", "compiled", "mlp", "attacks"]
 
 
 def imported_by(path):
@@ -139,6 +139,7 @@ OPTIONS = [
     {},
     {"dropout": 0.2, "random_start": 0.5, "norm": "l2"},
     {"early_stopping": True, "clean_weight": 0.5},
+    {"compile": True, "dropout": 0.2},
     {
         "module": torch.nn.Sequential(
             torch.nn.Linear(6, 8), torch.nn.Dropout(), torch.nn.Linear(8, 2)

@@ -19,6 +19,7 @@ INTERNAL = {
     "attacks",
     "backprop",
     "classifier",
+    "compiled",
     "components",
     "cross_validation",
     "docstrings",
