@@ -12,6 +12,7 @@ FIRST = (
     "convolutional",
     "early_stopping",
     "regression",
+    "dask_search",
 )
 
 
