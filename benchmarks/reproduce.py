@@ -108,7 +108,12 @@ class Table:
         settings = self.chosen(net_name, method_name)
         path = self.folder / f"{slug(self.name, net_name, method_name)}.s{seed}.json"
         net = self.experiment.nets[net_name]
-        return settings and Run(path, net.data, settings, seed, False, self.experiment.attacked)
+        attacked = self.experiment.attacked
+        kept = self._has_pairs() and method_name in (PLAIN, ADVERSARIAL)
+        return settings and Run(path, net.data, settings, seed, False, attacked, kept)
+
+    def _has_pairs(self):
+        return self.experiment.attacked and {PLAIN, ADVERSARIAL} <= set(self.experiment.methods)
 
     def finals(self):
         """Return the runs on all training images that are known so far, seed by seed."""
@@ -122,7 +127,7 @@ class Table:
 
     def transfers(self):
         """Return the pairs of nets that examples are carried between."""
-        if not (self.experiment.attacked and {PLAIN, ADVERSARIAL} <= set(self.experiment.methods)):
+        if not self._has_pairs():
             return []
         pairs = []
         for seed in range(self.seeds):

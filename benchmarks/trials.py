@@ -40,6 +40,8 @@ class Run(NamedTuple):
     validate : bool
         Whether the last training images are held out and scored, instead of the test images.
     attacked : bool
+    kept : bool
+        Whether the net will be needed again, by a `Pair`.
     """
 
     path: Path
@@ -48,6 +50,7 @@ class Run(NamedTuple):
     seed: int
     validate: bool
     attacked: bool
+    kept: bool = False
 
 
 class Pair(NamedTuple):
@@ -108,16 +111,21 @@ def net_of(run, paths, rows):
     settings = dict(run.settings)
     if units is not None and np.any(settings["epsilon"]):
         settings["epsilon"] = settings["epsilon"] * units
-    stored = NETS / f"{run.path.stem}-{joblib.hash((run, paths, rows))}.joblib"
+    stored = place_of(run, paths, rows)
     if stored.is_file():
         return joblib.load(stored)
     start = time.perf_counter()
     net = AdvBPClassifier(**settings, random_state=run.seed, device="cpu").fit(X, y)
     seconds = time.perf_counter() - start
-    if run.attacked:
+    if run.kept:
         NETS.mkdir(exist_ok=True)
         joblib.dump((net, seconds), stored)
     return net, seconds
+
+
+def place_of(run, paths, rows):
+    """Return the file in which a net of `run` waits."""
+    return NETS / f"{run.path.stem}-{joblib.hash((run, paths, rows))}.joblib"
 
 
 def parts(run, paths, rows):
@@ -190,4 +198,6 @@ def do_transfer(pair, paths, rows, threads=1):
     }
     settings = {method: run.settings for method, run in pair.runs.items()}
     write_json(pair.path, {"settings": settings, "seed": pair.runs[PLAIN].seed, "errors": errors})
+    for run in pair.runs.values():
+        place_of(run, paths, rows).unlink()
     print(f"{pair.path.stem}: {errors}", flush=True)

@@ -9,6 +9,8 @@ import warnings
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "extensions"))
+# Of which a page draws the findings.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 # Read once, when torch is imported: threads that spin while they wait cost most of a small fit.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # To which the estimators' representations in the examples link: these pages, one folder up.
@@ -37,6 +39,7 @@ extensions = [
     "mathml",
     "measured",
     "names",
+    "matplotlib.sphinxext.plot_directive",
     "trailing_underscores",
 ]
 templates_path = ["templates"]
@@ -86,6 +89,9 @@ sphinx_gallery_conf = {
 }
 # The progress of a plot on a machine without a screen.
 warnings.filterwarnings("ignore", message=".*is non-interactive, and thus cannot be shown")
+
+plot_html_show_source_link = plot_html_show_formats = False
+plot_formats = ["svg"]
 
 # ---- HTML ------------------------------------------------------------------------------
 

@@ -25,6 +25,12 @@ def data_file(name):
 
 
 @pytest.fixture(scope="session")
-def mnist():
+def mnist_path():
+    """File of all of MNIST, for tests marked ``data``."""
+    return data_file("mnist.npz")
+
+
+@pytest.fixture(scope="session")
+def mnist(mnist_path):
     """All of MNIST as `sk_advbp.datasets.TrainTest`, for tests marked ``data``."""
-    return load_data(data_file("mnist.npz"))
+    return load_data(mnist_path)

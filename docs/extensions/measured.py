@@ -4,6 +4,9 @@
 from below it, with ``:brief:`` in one line; ``.. measured-all::`` all of them, each under the name
 of its file. A file that is not there shows nothing, so that a page may be written before its
 figures.
+
+``.. reproduced:: NAME`` shows a table of ``benchmarks/findings.py``, or its sentences under that
+name where the name ends in ``sentences``; ``.. reproduced-from::`` what all of these come from.
 """
 
 import json
@@ -113,6 +116,46 @@ class Measured(SphinxDirective):
         return [table(rows), nodes.bullet_list("", *items, classes=["provenance"])]
 
 
+def findings():
+    """Return the module that reads what `reproduce.py` found, and all that it reads."""
+    import findings
+
+    return findings, findings.Findings()
+
+
+class Reproduced(SphinxDirective):
+    """A table, or the sentences, of the reproduction."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self):
+        """Return the table or the paragraphs."""
+        self.env.note_reread()
+        module, found = findings()
+        name = self.arguments[0]
+        if name.endswith(" sentences"):
+            sentences = module.SENTENCES[name.removesuffix(" sentences")](found)
+            return [nodes.paragraph("", text) for text in sentences]
+        rows = module.TABLES[name](found)
+        return [table(rows)] if len(rows) > 1 else [nodes.paragraph("", "Not yet run.")]
+
+
+class ReproducedFrom(SphinxDirective):
+    """Commits, machines, dates and versions of the reproduction."""
+
+    def run(self):
+        """Return one list item for each."""
+        self.env.note_reread()
+        titles = ("commits", "machines", "dates", "versions")
+        parts = zip(titles, findings()[1].passports(), strict=True)
+        items = [
+            nodes.list_item("", nodes.paragraph("", f"{title}: {'; '.join(values)}"))
+            for title, values in parts
+        ]
+        return [nodes.bullet_list("", *items, classes=["provenance"])]
+
+
 class AllMeasured(Measured):
     """The figures of all benchmarks."""
 
@@ -136,4 +179,6 @@ def setup(app):
     """Make the directives known."""
     app.add_directive("measured", Measured)
     app.add_directive("measured-all", AllMeasured)
+    app.add_directive("reproduced", Reproduced)
+    app.add_directive("reproduced-from", ReproducedFrom)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,137 @@
+"""The reproduction runs, goes on where it stopped, and its findings are what the files say."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path.append(str(BENCHMARKS))
+
+import experiments  # noqa: E402
+import findings  # noqa: E402
+import reproduce  # noqa: E402
+import trials  # noqa: E402
+from experiments import ADVERSARIAL, PLAIN, SIGNS, Experiment, Method, Net, candidates  # noqa: E402
+
+TINY = {"hidden_layer_sizes": (10,), "lr": 0.01, "batch_size": 50}
+NET = Net("mnist", TINY, {"output": ("logistic", "softmax")}, (1, 2))
+METHODS = {
+    PLAIN: Method({"epsilon": 0.0}, {"lr": (0.01, 0.02)}),
+    ADVERSARIAL: Method({}, {"epsilon": (0.05, 0.1)}),
+    SIGNS: Method({"perturbation": "random"}, control_of=ADVERSARIAL),
+}
+EXPERIMENT = Experiment({"relu": NET}, METHODS, seeds=2, attacked=True)
+
+
+def run(folder, *options):
+    reproduce.main(["--data", "digits", "--rows", "300", "--results", str(folder), *options])
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    """Let one small experiment take the place of all."""
+    monkeypatch.setattr(reproduce, "EXPERIMENTS", {"mnist": EXPERIMENT})
+    monkeypatch.setattr(findings, "EXPERIMENTS", {"mnist": EXPERIMENT})
+    monkeypatch.setattr(findings, "methods_of", lambda name: [(name, m) for m in METHODS])
+    return tmp_path
+
+
+def read(path):
+    return json.loads(path.read_text("utf-8"))
+
+
+def test_every_method_chooses_then_learns_all_seeds(tiny, monkeypatch, tmp_path_factory):
+    nets = tmp_path_factory.mktemp("nets")
+    monkeypatch.setattr(trials, "NETS", nets)
+    run(tiny)
+    choices = sorted(path.name for path in (tiny / "choice").iterdir())
+    assert choices == [
+        f"mnist.relu.{m}.{i}.json" for m in ("adversarial", "plain") for i in range(5)
+    ]
+    table = reproduce.Table("mnist", EXPERIMENT, tiny)
+    for method in (PLAIN, ADVERSARIAL):
+        runs = table.candidates("relu", method)
+        assert [r.settings["max_epochs"] for r in runs] == [1, 1, 1, 1, 2]
+        errors = [read(r.path)["error"] for r in runs]
+        assert table.chosen("relu", method) == runs[errors.index(min(errors))].settings
+        assert all(read(r.path)["rows"] == 240 for r in runs)  # a fifth is held out
+    control = table.chosen("relu", SIGNS)
+    assert control == table.chosen("relu", ADVERSARIAL) | {"perturbation": "random"}
+    finals = [path for path in tiny.glob("*.json") if "transfer" not in path.name]
+    assert len(finals) == 2 * 3
+    for path in finals:
+        figures = read(path)
+        assert figures["scored_on"] == "test images" and figures["rows"] == 300
+        assert figures["passport"]["versions"]["torch"] and figures["seconds"] >= 0
+        assert figures["error"] <= figures["attacks"]["PGD 0.1"]["clipped"]
+    assert len(list(tiny.glob("*transfer*"))) == 2
+    assert not list(nets.iterdir())
+
+
+def test_goes_on_where_it_stopped(tiny, monkeypatch):
+    run(tiny)
+    files = sorted(tiny.rglob("*.json"))
+    written = {path: path.stat().st_mtime_ns for path in files}
+    lost = tiny / "mnist.relu.plain.s1.json"
+    before = read(lost)
+    lost.unlink()
+    run(tiny)
+    assert sorted(tiny.rglob("*.json")) == files
+    assert [p for p in files if p.stat().st_mtime_ns != written[p]] == [lost]
+    assert read(lost)["error"] == before["error"]  # and every run can be repeated
+
+
+def test_findings_are_those_of_the_files(tiny):
+    run(tiny)
+    found = findings.Findings(tiny)
+    errors = [read(tiny / f"mnist.relu.plain.s{seed}.json")["error"] for seed in range(2)]
+    assert found.errors("mnist", "relu", PLAIN) == errors
+    middle = sum(errors) / 2
+    spread = abs(errors[0] - errors[1]) / 2**0.5
+    row = findings.error_rows(found, "mnist")[1]
+    assert row[:5:2] == ["rectified linear", f"{middle:.2f} ± {spread:.2f}", "2"]
+    assert f"{middle:.2f} ± {spread:.2f} % without" in findings.mnist_sentences(found)[0]
+    for name in ("mnist", "resistance clipped", "resistance not clipped", "transfer"):
+        assert len(findings.TABLES[name](found)) > 1
+    assert findings.resistance_sentences(found)
+
+
+def test_what_has_not_run_is_not_claimed(tmp_path):
+    found = findings.Findings(tmp_path)
+    assert all(len(rows_of(found)) == 1 for rows_of in findings.TABLES.values())
+    assert not any(sentences_of(found) for sentences_of in findings.SENTENCES.values())
+
+
+@pytest.mark.parametrize("name", experiments.EXPERIMENTS)
+def test_same_effort_for_every_method(name):
+    experiment = experiments.EXPERIMENTS[name]
+    for net in experiment.nets.values():
+        chosen = [m for m in experiment.methods.values() if not m.control_of]
+        assert len({len(candidates(net, method)) for method in chosen}) == 1
+    assert experiment.seeds >= 5
+
+
+def test_kept_results_are_of_the_declared_table():
+    """Whoever changes an entry of the table has to run it again."""
+    for name, experiment in experiments.EXPERIMENTS.items():
+        table = reproduce.Table(name, experiment)
+        for run in table.choices() + table.finals():
+            if run.path.is_file():
+                kept = read(run.path)["settings"]
+                assert kept == json.loads(json.dumps(run.settings)), run.path.name
+
+
+@pytest.mark.data
+def test_adversarial_beats_plain_under_attack_on_mnist(mnist_path, tmp_path):
+    options = ["--quick", "--rows", "3000", "--seeds", "1", "--results", str(tmp_path)]
+    reproduce.main(["--data", str(mnist_path), *options])
+    for units in ("logistic", "relu"):
+        under_pgd = {
+            method: read(tmp_path / f"quick.{units}.{method}.s0.json")["attacks"]["PGD 0.1"]
+            for method in ("plain", "random-signs", "adversarial")
+        }
+        for bounds in ("clipped", "not clipped"):
+            others = [under_pgd[m][bounds] for m in ("plain", "random-signs")]
+            assert under_pgd["adversarial"][bounds] < min(others) - 5
