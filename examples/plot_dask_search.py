@@ -46,7 +46,9 @@ search = RandomizedSearchCV(
 
 if __name__ == "__main__":
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs="ERROR"
+        ) as cluster,
         Client(cluster),
         parallel_config("dask"),
     ):
