@@ -129,7 +129,7 @@ def test_adversarial_beats_plain_under_attack_on_mnist(mnist_path, tmp_path):
     reproduce.main(["--data", str(mnist_path), *options])
     for units in ("logistic", "relu"):
         under_pgd = {
-            method: read(tmp_path / f"quick.{units}.{method}.s0.json")["attacks"]["PGD 0.1"]
+            method: read(tmp_path / f"mnist.{units}.{method}.s0.json")["attacks"]["PGD 0.1"]
             for method in ("plain", "random-signs", "adversarial")
         }
         for bounds in ("clipped", "not clipped"):
