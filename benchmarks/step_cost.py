@@ -1,4 +1,4 @@
-"""Time of one training step: ours, autograd by hand, skorch.
+"""Time of one training step: ours, autograd by hand, skorch; and of a matrix product.
 
     python benchmarks/step_cost.py
 
@@ -9,6 +9,7 @@ steps: what a fit does once does not count. ``--profile`` adds where the time of
 
 import cProfile
 import io
+import os
 import pstats
 import time
 from functools import partial
@@ -61,6 +62,28 @@ def contestants(compiled):
         {name: partial(step_of_net, net) for name, net in nets.items()}
         | {name: partial(step_of_loop, loop) for name, loop in loops.items()}
         | {SKORCH: partial(step_of_net, minimal_skorch)}
+    )
+
+
+def products(given):
+    """Compare the speed of matrix products, which sets what bfloat16 can gain on large nets."""
+    units, rows, times = (30, 64, 2) if given.quick else (1200, 512, 50)
+    threads = given.threads or os.cpu_count()
+
+    def multiply(dtype):
+        a, b = torch.ones(units, units, dtype=dtype), torch.ones(units, rows, dtype=dtype)
+        start = time.perf_counter()
+        for _ in range(times):
+            a @ b
+        return 1e6 * (time.perf_counter() - start) / times
+
+    return compare(
+        f"one product of {units}×{units} and {units}×{rows}",
+        {name: partial(multiply, getattr(torch, name)) for name in ("bfloat16", "float32")},
+        repeats=given.repeats,
+        threads=threads,
+        ours=["bfloat16"],
+        unit="µs",
     )
 
 
@@ -121,6 +144,7 @@ def main(argv=None):
                 unit="µs",
             )
         )
+    comparisons.append(products(given))
     finish(given, comparisons, started)
     if given.profile:
         text = profiles(works)
