@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -135,3 +136,20 @@ def test_adversarial_beats_plain_under_attack_on_mnist(mnist_path, tmp_path):
         for bounds in ("clipped", "not clipped"):
             others = [under_pgd[m][bounds] for m in ("plain", "random-signs")]
             assert under_pgd["adversarial"][bounds] < min(others) - 5
+
+
+def test_colours_are_standardised_and_epsilon_is_in_pixels(tmp_path):
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, size=(20, 32, 32, 3)) // [1, 2, 4]
+    path = tmp_path / "cifar10.npz"
+    parts = {f"X_{part}": images.astype(np.uint8) for part in ("train", "test")}
+    np.savez(path, **parts, y_train=np.arange(20) % 10, y_test=np.arange(20) % 10)
+    X, _, X_test, _, units = trials.arrays("cifar", (("cifar", str(path)),))
+    assert X.shape == X_test.shape == (20, 3072) and X.dtype == np.float32
+    colours = X.reshape(-1, 3)
+    np.testing.assert_allclose(colours.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(colours.std(0), 1, atol=1e-4)
+    # ε of one unit moves a pixel by the whole range: its columns are divided by the deviation.
+    np.testing.assert_allclose(
+        units.reshape(-1, 3)[0] * (images / 255).std((0, 1, 2)), 1, rtol=1e-3
+    )
