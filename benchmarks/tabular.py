@@ -44,7 +44,7 @@ TOLERATED, CHANCE = 0.1, 0.005
 def options(argv=None):
     """Return the parsed command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", nargs="*", default=list(SHIPPED), help="names or .npz files")
+    parser.add_argument("--data", nargs="+", default=list(SHIPPED), help="names or .npz files")
     parser.add_argument("--source", default="", help="where the .npz files come from, for people")
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--rows", type=int, default=12_000, help="at most, for training")
