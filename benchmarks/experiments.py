@@ -26,7 +26,8 @@ class Net:
     grid : dict of str to sequence
         Settings that every method chooses among on the validation images.
     epochs : tuple of int
-        The first for all candidates; each other is tried with the best of these.
+        The first for all candidates; each other for the best under each value of the `grid`,
+        since what learns faster need not end lower.
     """
 
     data: str

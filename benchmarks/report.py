@@ -10,6 +10,7 @@ Nothing else of the files changes.
 import argparse
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,34 @@ def defaults_section(figures):
     )
 
 
+LARGE = (784, 1200, 1200, 10)
+
+
+def limits_section(figures):
+    """Return what the number and the speed of the matrix products alone allow on large nets.
+
+    With P parameters, P₁ of them in the first layer, and n rows, back-propagation takes
+    2n(3P - P₁) multiplications and additions, and a first pass, without gradients of the
+    parameters, 4nP.
+    """
+    sizes = [a * b for a, b in pairwise(LARGE)]
+    plain, first = 3 * sum(sizes) - sizes[0], 2 * sum(sizes)
+    ratio = next(
+        ratio["median"]
+        for comparison in figures["comparisons"]
+        for ratio in comparison["ratios"]
+        if (ratio["ours"], ratio["to"]) == ("bfloat16", "float32")
+    )
+    allowed = [1 + first / plain, 1 + ratio * first / plain, ratio * (1 + first / plain)]
+    adversarial, low_first, amp = (f"{value:.2f}" for value in allowed)
+    return (
+        f"A product in bfloat16 took {ratio:.2f} of the time of one in float32. With the number "
+        f"of products of {'-'.join(map(str, LARGE))} an adversarial step then takes "
+        f"{adversarial} of the time of a plain one in float32, {low_first} with the first pass in "
+        f"bfloat16 and {amp} with `amp=True`, if nothing but products took time."
+    )
+
+
 def mnist_section(figures):
     """Return the table of test errors, each the mean and standard deviation over seeds."""
     attacks = [name for name in figures["summary"]["plain"] if name != "clean"]
@@ -181,6 +210,8 @@ def main(argv=None):
         path = given.results / f"{name}.json"
         known = path.is_file()
         sections[name] = section_of(json.loads(path.read_text("utf-8"))) if known else MISSING
+    measured = "step_cost" in found
+    sections["limits"] = limits_section(found["step_cost"]) if measured else MISSING
     sections["targets"] = (targets_table(comparisons) if comparisons else "") or MISSING
     write_filled(given.readme, sections)
     if given.results == RESULTS:

@@ -51,7 +51,8 @@ class Table:
     def candidates(self, net_name, method_name):
         """Return the runs among which the method chooses, those known so far.
 
-        Of the first number of epochs all; of each other one, once these are done, the best.
+        Of the first number of epochs all; of each other one, once these are done, the best
+        under each setting of the net's own grid, the best of all first.
         """
         net, method = self.experiment.nets[net_name], self.experiment.methods[method_name]
         if method.control_of:
@@ -61,10 +62,13 @@ class Table:
             return []
         runs = [self._candidate(net_name, method_name, i, s) for i, s in enumerate(first)]
         if all(run.path.is_file() for run in runs):
-            best = min(runs, key=error_of).settings
+            best = {}
+            for run in sorted(runs, key=error_of):
+                best.setdefault(tuple(run.settings[k] for k in net.grid), run.settings)
+            longer = [s | {"max_epochs": n} for n in net.epochs[1:] for s in best.values()]
             runs += [
-                self._candidate(net_name, method_name, len(runs) + i, best | {"max_epochs": n})
-                for i, n in enumerate(net.epochs[1:])
+                self._candidate(net_name, method_name, number, settings)
+                for number, settings in enumerate(longer, len(runs))
             ]
         return runs
 
@@ -77,8 +81,6 @@ class Table:
         runs = self.candidates(net_name, method_name)
         if not runs:
             return candidates(net, method)[0]
-        if len(runs) < len(candidates(net, method)) + len(net.epochs) - 1:
-            return None
         if not all(run.path.is_file() for run in runs):
             return None
         return min(runs, key=error_of).settings

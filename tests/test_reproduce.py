@@ -49,12 +49,13 @@ def test_every_method_chooses_then_learns_all_seeds(tiny, monkeypatch, tmp_path_
     run(tiny)
     choices = sorted(path.name for path in (tiny / "choice").iterdir())
     assert choices == [
-        f"mnist.relu.{m}.{i}.json" for m in ("adversarial", "plain") for i in range(5)
+        f"mnist.relu.{m}.{i}.json" for m in ("adversarial", "plain") for i in range(6)
     ]
     table = reproduce.Table("mnist", EXPERIMENT, tiny)
     for method in (PLAIN, ADVERSARIAL):
         runs = table.candidates("relu", method)
-        assert [r.settings["max_epochs"] for r in runs] == [1, 1, 1, 1, 2]
+        assert [r.settings["max_epochs"] for r in runs] == [1, 1, 1, 1, 2, 2]
+        assert {r.settings["output"] for r in runs[4:]} == {"logistic", "softmax"}
         errors = [read(r.path)["error"] for r in runs]
         assert table.chosen("relu", method) == runs[errors.index(min(errors))].settings
         assert all(read(r.path)["rows"] == 240 for r in runs)  # a fifth is held out

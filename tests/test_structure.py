@@ -26,7 +26,7 @@ LAYERS = [
     ["_version", "_documentation", "docstrings"],
     ["perturbation", "backprop", "mlp", "batches", "optimizers", "precision", "streams"],
     ["attacks", "compiled", "parameters", "callbacks"],
-    ["adversary", "components"],
+    ["adversary", "components", "training_data"],
     ["net"],
     ["estimator"],
     ["classifier", "stacked"],

@@ -35,6 +35,7 @@ INTERNAL = {
     "search",
     "stacked",
     "streams",
+    "training_data",
 }
 INTERNAL_PATHS = {f"sk_advbp.{name}" for name in INTERNAL}
 

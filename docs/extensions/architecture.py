@@ -4,7 +4,8 @@ from pathlib import Path
 
 LAYERS = [
     ("scikit-learn's side", ["classifier.py", "regressor.py", "search.py"]),
-    ("the contract: parameters, validation, seeds, dtype", ["estimator.py", "parameters.py"]),
+    ("the contract: parameters, validation, seeds, dtype",
+     ["estimator.py", "training_data.py", "parameters.py"]),
     ("skorch's side: the training", ["net.py", "components.py", "callbacks.py"]),
     ("torch's side: pure functions of tensors, small modules",
      ["perturbation.py", "backprop.py", "attacks.py", "mlp.py", "batches.py", "stacked.py"]),

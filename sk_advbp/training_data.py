@@ -1,0 +1,180 @@
+"""What the user hands in becomes what the net trains on: arrays, weights, datasets, splits."""
+
+import math
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import _check_sample_weight, validate_data
+from skorch.utils import data_from_dataset, is_dataset
+from torch.utils.data import DataLoader, Subset
+
+from sk_advbp.batches import ArrayDataset
+from sk_advbp.parameters import check_epsilon_unit
+
+__all__ = ["TrainingData"]
+
+# dtype="auto" keeps float64 input in float64 while X has no more values than this. There a fit
+# takes about a sixth longer than in float32; beyond, a third to a half (benchmarks/dtype.py).
+FLOAT64_VALUES = 25_000
+
+# Fewer held-out rows than this say nothing about when to stop.
+MIN_VALIDATION_ROWS = 10
+
+
+class TrainingData:
+    """The part of `AdversarialEstimator` that checks and holds out data, as a mixin.
+
+    A subclass says what its targets are, as `AdversarialEstimator` has it.
+    """
+
+    def _validated(self, X, y="no_validation", *, reset):
+        """Return X, or (X, y), as scikit-learn validates them; sets `n_features_in_`."""
+        X, y = (a.numpy(force=True) if torch.is_tensor(a) else a for a in (X, y))
+        data = validate_data(
+            self,
+            X,
+            y,
+            reset=reset,
+            accept_sparse="csr",
+            dtype="numeric",
+            order="C",
+            allow_nd=not self._has_own_module,
+            **({} if isinstance(y, str) else self._target_checks),
+        )
+        array = data[0] if isinstance(data, tuple) else data
+        if reset:
+            self.sample_shape_ = array.shape[1:]
+            self.dtype_ = self._resolved_dtype(array)
+        elif array.shape[1:] != self.sample_shape_:
+            raise ValueError(
+                f"X has samples of shape {array.shape[1:]}, but {type(self).__name__} is "
+                f"expecting samples of shape {self.sample_shape_}."
+            )
+        array = self._as_dtype(array)
+        return (array, data[1]) if isinstance(data, tuple) else array
+
+    def _resolved_dtype(self, X):
+        if self.dtype != "auto":
+            return self.dtype
+        large = math.prod(X.shape) > FLOAT64_VALUES
+        if large or self.amp or not self._has_own_module or X.dtype in (np.float16, np.float32):
+            return "float32"
+        return "float64"
+
+    def _as_dtype(self, X):
+        """Return `X` in the dtype of the weights, without a copy where it has it already."""
+        if X.dtype == self.dtype_:
+            return X
+        with np.errstate(over="ignore"):
+            X = X.astype(self.dtype_)
+        if not np.isfinite(X.data if sparse.issparse(X) else X).all():
+            raise ValueError(f"X contains values too large for dtype({self.dtype_!r}).")
+        return X
+
+    def _training_dataset(self, X, y, sample_weight, reset):
+        """Return (dataset, target) from what the user gave to ``fit``."""
+        if is_dataset(X):
+            try:
+                X, y = data_from_dataset(X)
+            except AttributeError:
+                y = None
+            if y is None:
+                return self._user_dataset(X, sample_weight, reset)
+        X, y = self._validated(X, y, reset=reset)
+        y, weight = self._check_target(y), None
+        if sample_weight is not None:
+            weight = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+        target = self._encode(y, reset, weight)
+        if reset:
+            self._settle(X, target, weight)
+        X, target, weight = self._weighted(X, target, weight)
+        return self._array_dataset(X, target, weight), target
+
+    def _settle(self, X, target, sample_weight):
+        """Fix what the first data decide once: the unit of ε."""
+        self.epsilon_unit_ = check_epsilon_unit(self.epsilon_unit, X, sample_weight)
+
+    def _weighted(self, X, target, weight):
+        """Return the rows that take part in training, and their weights, or None for all 1."""
+        if weight is not None:
+            X, target, weight = self._weighted_rows(X, target, weight)
+        class_weight = self._class_weights(target, weight)
+        if class_weight is not None:
+            weight = class_weight if weight is None else weight * class_weight
+            X, target, weight = self._weighted_rows(X, target, weight)
+        return X, target, weight
+
+    def _weighted_rows(self, X, target, weight):
+        """Drop the rows of weight zero: they must not take a place in a mini-batch."""
+        if weight.all():
+            return X, target, weight
+        if not weight.any():
+            raise ValueError("Every row has weight zero, by sample_weight or class_weight.")
+        rows = np.flatnonzero(weight)
+        return X[rows], target[rows], weight[rows]
+
+    def _array_dataset(self, X, target=None, weight=None):
+        weight = None if weight is None else weight.astype(self.dtype_)
+        return ArrayDataset(X, target, weight, y=self._decode, device=self.device_)
+
+    def _user_dataset(self, dataset, sample_weight, reset):
+        """Return (dataset, target) for a torch Dataset that hands out samples one by one."""
+        if sample_weight is not None:
+            raise ValueError("sample_weight needs X and y as arrays. Got a torch Dataset as X.")
+        if not len(dataset):
+            raise ValueError("The Dataset given as X is empty.")
+        shape = tuple(np.shape(dataset[0][0]))
+        if reset:
+            self.sample_shape_, self.n_features_in_ = shape, shape[0]
+            self.dtype_ = "float32" if self.dtype == "auto" else self.dtype
+            self.epsilon_unit_ = check_epsilon_unit(self.epsilon_unit, None, shape=shape)
+        elif shape != self.sample_shape_:
+            raise ValueError(f"Samples have shape {shape}. Expected {self.sample_shape_}.")
+        # With a generator, or it would draw from torch's global one.
+        loader = DataLoader(dataset, batch_size=1024, generator=torch.Generator())
+        y = np.concatenate([np.asarray(yi) for _, yi in loader])
+        return dataset, self._target_of_dataset(self._check_target(y), reset)
+
+    def get_split_datasets(self, X, y=None, **fit_params):
+        """Return (training, validation) datasets; the latter None where nothing is held out."""
+        if self._incremental:
+            return X, None
+        if self.train_split is not None:
+            train, valid = super().get_split_datasets(X, y, **fit_params)
+            return train, self._encoded_dataset(valid)
+        if not self.early_stopping:
+            return X, None
+        train, valid = self._held_out(len(X), y)
+        return (Subset(X, train), Subset(X, valid)) if len(valid) else (X, None)
+
+    def _held_out(self, n, target):
+        """Return the rows to train and to validate on, stratified where that is possible."""
+        n_valid = int(np.ceil(self.validation_fraction * n))
+        smaller_part = min(n_valid, n - n_valid)
+        if smaller_part < MIN_VALIDATION_ROWS:
+            return np.arange(n), np.arange(0)
+        seed = int(torch.randint(2**31, (), generator=self.generator_))
+        strata = self._strata(target, smaller_part)
+        return train_test_split(np.arange(n), test_size=n_valid, random_state=seed, stratify=strata)
+
+    def _strata(self, target, smaller_part):
+        """Return what the held-out rows are stratified by; None for nothing."""
+        return None
+
+    def _encoded_dataset(self, dataset):
+        """Return a validation set that a `train_split` made of the user's own arrays, encoded."""
+        inner = dataset
+        while isinstance(inner, Subset):
+            inner = inner.dataset
+        try:
+            X, y = (None, None) if isinstance(inner, ArrayDataset) else data_from_dataset(dataset)
+        except AttributeError:
+            return dataset
+        if y is None:
+            return dataset
+        X, y = self._validated(X, y, reset=False)
+        return self._array_dataset(X, self._encode(self._check_target(y), reset=False))
