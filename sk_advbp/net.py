@@ -282,12 +282,12 @@ class AdversarialNet(Components):
                     self.history.record_batch(f"{prefix}_loss", step["loss"].item())
                     self.history.record_batch(f"{prefix}_batch_size", get_len(batch[0]))
                     self.notify("on_batch_end", batch=batch, training=training, **step)
-        self.history.record(f"{prefix}_batch_count", len(means.losses))
-        self._record(f"{prefix}_loss", means.of(means.losses), better=min)
+        self.history.record(f"{prefix}_batch_count", len(means.weights))
+        self._record(f"{prefix}_loss", means.mean_loss(), better=min)
         if training:
             self._check_finite("training loss", self.history[-1, "train_loss"])
         else:
-            self._record(self.valid_score, means.of(means.scores), better=max)
+            self._record(self.valid_score, means.mean_score(), better=max)
 
     def _batches_are_heard(self):
         """Return whether a callback is called for batches, or reads what is recorded of them."""
@@ -375,15 +375,23 @@ class AdversarialNet(Components):
 
 
 class RunningMeans:
-    """Weighted means over batches, which stay on the device until they are asked for."""
+    """Weighted means over batches, which stay on the device until they are asked for.
+
+    The losses lie in one tensor: a small one kept from each step would pin holes between the
+    large ones that come and go.
+    """
 
     def __init__(self):
-        self.losses, self.scores, self.weights = [], [], []
+        self.losses, self.scores, self.weights = None, [], []
 
     def add(self, step, batch):
         """Take note of the step's loss and score, and of the weight of its batch."""
-        x = batch[0]
-        self.losses.append(step["loss"])
+        x, loss, number = batch[0], step["loss"], len(self.weights)
+        if self.losses is None:
+            self.losses = loss.new_empty(512)
+        elif number == len(self.losses):
+            self.losses = torch.cat([self.losses, torch.empty_like(self.losses)])
+        self.losses[number] = loss
         if isinstance(x, WeightedInput):
             self.weights.append(x.weight.sum())
         else:
@@ -391,11 +399,16 @@ class RunningMeans:
         if "score" in step:
             self.scores.append(step["score"])
 
-    def of(self, values):
-        """Return the mean of `values`, one a batch; NaN where there is none."""
-        if not values:
-            return math.nan
-        values, weights = torch.stack(values).double(), self.weights[: len(values)]
+    def mean_loss(self):
+        """Return the mean loss; NaN where there was no batch."""
+        return math.nan if self.losses is None else self._mean(self.losses[: len(self.weights)])
+
+    def mean_score(self):
+        """Return the mean score; NaN where no batch had one."""
+        return self._mean(torch.stack(self.scores)) if self.scores else math.nan
+
+    def _mean(self, values):
+        values, weights = values.double(), self.weights
         weights = torch.stack(weights) if torch.is_tensor(weights[0]) else torch.tensor(weights)
         weights = weights.to(values)
         return float(values @ weights / weights.sum())
