@@ -238,6 +238,11 @@ def difference(better, worse):
     return f"{mean(pairs):.2f}{spread} points"
 
 
+def seeds_in_words(n):
+    """Return the number of seeds, and what a single one is worth."""
+    return f"{n} seeds" if n > 1 else "a single seed so far, no claim"
+
+
 def mnist_sentences(findings):
     """Return what the runs say of the paper's claims on MNIST."""
     sentences = []
@@ -250,7 +255,7 @@ def mnist_sentences(findings):
         text = (
             f"With {units} units adversarial back-propagation {verb} the test error: "
             f"{in_words(plain)} % without, {in_words(adversarial)} % with it "
-            f"({len(adversarial)} seeds)"
+            f"({seeds_in_words(len(adversarial))})"
         )
         if (net, ADVERSARIAL) in OF_THE_PAPER:
             figures = [OF_THE_PAPER[net, method] for method in (PLAIN, ADVERSARIAL)]
@@ -294,7 +299,7 @@ def cifar_sentences(findings):
     gains = {m: difference(errors[m], errors[PLAIN]) for m in (ADVERSARIAL, DROPOUT, SIGNS, BOTH)}
     n = len(errors[PLAIN])
     return [
-        f"Against {in_words(errors[PLAIN])} % of plain back-propagation ({n} seeds) the test error "
+        f"Against {in_words(errors[PLAIN])} % of plain back-propagation ({seeds_in_words(n)}) the test error "
         "falls by " + ", ".join(f"{gain} with {method}" for method, gain in gains.items()) + "."
     ]
 

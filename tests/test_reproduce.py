@@ -30,6 +30,11 @@ def run(folder, *options):
     reproduce.main(["--data", "digits", "--rows", "300", "--results", str(folder), *options])
 
 
+@pytest.fixture(autouse=True)
+def nets_of_their_own(monkeypatch, tmp_path_factory):
+    monkeypatch.setattr(trials, "NETS", tmp_path_factory.mktemp("nets"))
+
+
 @pytest.fixture
 def tiny(monkeypatch, tmp_path):
     """Let one small experiment take the place of all."""
@@ -43,9 +48,7 @@ def read(path):
     return json.loads(path.read_text("utf-8"))
 
 
-def test_every_method_chooses_then_learns_all_seeds(tiny, monkeypatch, tmp_path_factory):
-    nets = tmp_path_factory.mktemp("nets")
-    monkeypatch.setattr(trials, "NETS", nets)
+def test_every_method_chooses_then_learns_all_seeds(tiny):
     run(tiny)
     choices = sorted(path.name for path in (tiny / "choice").iterdir())
     assert choices == [
@@ -69,7 +72,7 @@ def test_every_method_chooses_then_learns_all_seeds(tiny, monkeypatch, tmp_path_
         assert figures["passport"]["versions"]["torch"] and figures["seconds"] >= 0
         assert figures["error"] <= figures["attacks"]["PGD 0.1"]["clipped"]
     assert len(list(tiny.glob("*transfer*"))) == 2
-    assert not list(nets.iterdir())
+    assert not list(trials.NETS.iterdir())
 
 
 def test_goes_on_where_it_stopped(tiny, monkeypatch):
