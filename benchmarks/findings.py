@@ -299,8 +299,10 @@ def cifar_sentences(findings):
     gains = {m: difference(errors[m], errors[PLAIN]) for m in (ADVERSARIAL, DROPOUT, SIGNS, BOTH)}
     n = len(errors[PLAIN])
     return [
-        f"Against {in_words(errors[PLAIN])} % of plain back-propagation ({seeds_in_words(n)}) the test error "
-        "falls by " + ", ".join(f"{gain} with {method}" for method, gain in gains.items()) + "."
+        f"Against {in_words(errors[PLAIN])} % of plain back-propagation ({seeds_in_words(n)}) "
+        "the test error falls by "
+        + ", ".join(f"{gain} with {method}" for method, gain in gains.items())
+        + "."
     ]
 
 
