@@ -14,7 +14,7 @@ from statistics import mean, stdev
 
 from experiments import ADVERSARIAL, BOTH, DROPOUT, EPSILONS, EXPERIMENTS, PLAIN, SIGNS
 from harness import markdown
-from reproduce import FOLDER, Table, slug
+from reproduce import FOLDER, Table, error_of, slug
 from trials import FGSM_EPSILONS, TRANSFER_EPSILONS
 
 PAPER = "abstract of arXiv:1510.04189"
@@ -166,9 +166,8 @@ def beyond_rows(findings):
     for method in table.experiment.methods:
         for run in table.candidates("relu", method):
             if run.path.is_file():
-                validated = json.loads(run.path.read_text("utf-8"))["error"]
                 errors = findings.errors("beyond", "relu", method)
-                rows.append([method, f"{validated:.2f}", in_words(errors), str(len(errors))])
+                rows.append([method, f"{error_of(run):.2f}", in_words(errors), str(len(errors))])
     others = [[name, "–", f"{e:g} ({where})", "–"] for name, (e, where) in NEIGHBOURS.items()]
     return rows + others if len(rows) > 1 else rows
 
@@ -199,10 +198,9 @@ def choice_rows(findings, experiment):
             chosen = table.chosen(net, method)
             for run in table.candidates(net, method):
                 if run.path.is_file():
-                    error = json.loads(run.path.read_text("utf-8"))["error"]
                     mark = "yes" if run.settings == chosen else ""
                     words = settings_in_words(run.settings, table.experiment.nets[net])
-                    rows.append([UNITS[net], method, words, f"{error:.2f}", mark])
+                    rows.append([UNITS[net], method, words, f"{error_of(run):.2f}", mark])
     return rows
 
 

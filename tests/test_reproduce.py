@@ -75,7 +75,7 @@ def test_every_method_chooses_then_learns_all_seeds(tiny):
     assert not list(trials.NETS.iterdir())
 
 
-def test_goes_on_where_it_stopped(tiny, monkeypatch):
+def test_goes_on_where_it_stopped(tiny):
     run(tiny)
     files = sorted(tiny.rglob("*.json"))
     written = {path: path.stat().st_mtime_ns for path in files}

@@ -144,5 +144,6 @@ def test_the_whole_table_through_a_pipeline():
     search = AdvBPClassifierCV(**QUICK, epsilons=[0, 0.1], epsilon_unit=unit, cv=3)
     model = make_pipeline(transformer, search).fit(TABLE, Y)
     assert set(model.predict(TABLE)) <= {"yes", "no"}
+    assert model[-1].n_features_in_ == 7
     assert list(model[-1].feature_names_in_) == list(transformer.get_feature_names_out())
     np.testing.assert_array_equal(model[-1].epsilon_unit_, [0] * 5 + [1] * 2)
