@@ -12,8 +12,17 @@ from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 
-from experiments import ADVERSARIAL, BOTH, DROPOUT, EPSILONS, EXPERIMENTS, PLAIN, SIGNS
-from harness import markdown
+from experiments import (
+    ADVERSARIAL,
+    BOTH,
+    DROPOUT,
+    EPSILONS,
+    EXPERIMENTS,
+    MNIST_METHODS,
+    PLAIN,
+    SIGNS,
+)
+from harness import markdown, mean_in_words
 from reproduce import FOLDER, Table, error_of, slug
 from trials import FGSM_EPSILONS, TRANSFER_EPSILONS
 
@@ -30,6 +39,8 @@ NEIGHBOURS = {
     "maxout with adversarial training": (0.782, "arXiv:1412.6572"),
     "virtual adversarial training": (0.64, "arXiv:1507.00677"),
 }
+# Errors in percent on examples made by FGSM, ε = 0.25, against the other one of two maxout nets.
+OF_MAXOUT = {"to the adversarial net": 19.6, "to the plain net": 40.9, "source": "arXiv:1412.6572"}
 UNITS = {"logistic": "logistic", "tanh": "hyperbolic tangent", "relu": "rectified linear"}
 # What the choice is reported by; the rest of the settings is the same for all.
 REPORTED = (
@@ -44,6 +55,7 @@ REPORTED = (
     "lr",
     "max_epochs",
 )
+FOOLED_BY = ("FGSM 0.1", "PGD 0.1")
 COLOURS = {PLAIN: "C7", DROPOUT: "C0", SIGNS: "C2", ADVERSARIAL: "C3", BOTH: "C1"}
 
 
@@ -59,18 +71,22 @@ class Findings:
         self.folder = Path(folder)
         self.tables = {name: Table(name, e, self.folder) for name, e in EXPERIMENTS.items()}
 
+    def _by_seed(self, experiment, net, method):
+        paths = {
+            seed: self.folder / f"{slug(experiment, net, method)}.s{seed}.json"
+            for seed in range(self.tables[experiment].seeds)
+        }
+        return {s: json.loads(p.read_text("utf-8")) for s, p in paths.items() if p.is_file()}
+
     def runs(self, experiment, net, method):
         """Return the figures of each finished seed."""
-        table = self.tables[experiment]
-        paths = [
-            self.folder / f"{slug(experiment, net, method)}.s{seed}.json"
-            for seed in range(table.seeds)
-        ]
-        return [json.loads(path.read_text("utf-8")) for path in paths if path.is_file()]
+        return list(self._by_seed(experiment, net, method).values())
 
-    def errors(self, experiment, net, method, figure=lambda run: run["error"]):
-        """Return the errors in percent, one a finished seed."""
-        return [figure(run) for run in self.runs(experiment, net, method)]
+    def pairs(self, experiment, net, methods):
+        """Return {method: figures of each seed} of the seeds that all `methods` have finished."""
+        found = {method: self._by_seed(experiment, net, method) for method in methods}
+        seeds = sorted(set.intersection(*(set(of) for of in found.values())))
+        return {method: [of[seed] for seed in seeds] for method, of in found.items()}
 
     def passports(self):
         """Return where all figures come from: (commits, processors, dates, versions)."""
@@ -92,11 +108,19 @@ def methods_of(experiment):
     return [(name, m) for name in [experiment, *more] for m in EXPERIMENTS[name].methods]
 
 
-def in_words(errors):
-    """Return "mean ± standard deviation" of the errors of several seeds."""
-    if not errors:
-        return "–"
-    return f"{mean(errors):.2f}" + (f" ± {stdev(errors):.2f}" if len(errors) > 1 else "")
+def clean(run):
+    """Return the test error of `run` in percent."""
+    return run["error"]
+
+
+def under(attack, bounds="clipped"):
+    """Return the function that reads from a run the error under `attack` in percent."""
+    return lambda run: run["attacks"][attack][bounds]
+
+
+def in_words(runs, figure=clean):
+    """Return "mean ± standard deviation" of a figure over seeds."""
+    return mean_in_words([figure(run) for run in runs])
 
 
 def settings_in_words(settings, net):
@@ -112,7 +136,8 @@ def settings_in_words(settings, net):
 
 def error_rows(findings, experiment):
     """Return test and training errors of all nets and methods."""
-    rows = [["units", "method", "test error (%)", "training error (%)", "n", "paper", "chosen"]]
+    titles = ("test error (%)", "training error (%)", "difference", "n", "paper", "chosen")
+    rows = [["units", "method", *titles]]
     for net in EXPERIMENTS[experiment].nets:
         for name, method in methods_of(experiment):
             runs = findings.runs(name, net, method)
@@ -123,13 +148,29 @@ def error_rows(findings, experiment):
                 [
                     UNITS[net],
                     method,
-                    in_words([run["error"] for run in runs]),
-                    in_words([run["training_error"] for run in runs]),
+                    in_words(runs),
+                    in_words(runs, lambda run: run["training_error"]),
+                    in_words(runs, lambda run: run["error"] - run["training_error"]),
                     str(len(runs)),
                     f"{paper:.2f}" if paper else "–",
                     settings_in_words(runs[0]["settings"], EXPERIMENTS[name].nets[net]),
                 ]
             )
+    return rows
+
+
+def headline_rows(findings):
+    """Return what the first page shows of the nets for MNIST."""
+    under_attack = [f"under {attack}" for attack in FOOLED_BY]
+    rows = [["units", "method", "test error (%)", "paper", *under_attack, "seeds"]]
+    for net in ("relu", "logistic"):
+        for method in MNIST_METHODS:
+            runs = findings.runs("mnist", net, method)
+            if runs:
+                paper = OF_THE_PAPER.get((net, method))
+                cells = [in_words(runs, under(attack)) for attack in FOOLED_BY]
+                paper = f"{paper:.2f}" if paper else ""
+                rows.append([UNITS[net], method, in_words(runs), paper, *cells, str(len(runs))])
     return rows
 
 
@@ -141,9 +182,14 @@ def resistance_rows(findings, bounds):
         for name, method in methods_of("mnist"):
             runs = findings.runs(name, net, method)
             if runs:
-                cells = [in_words([r["attacks"][a][bounds] for r in runs]) for a in attacks]
+                cells = [in_words(runs, under(attack, bounds)) for attack in attacks]
                 rows.append([UNITS[net], method, *cells])
     return rows
+
+
+def carried(source, target, attack):
+    """Return the function that reads how often examples against `source` fool `target`."""
+    return lambda run: run["errors"][f"{source} to {target}"][attack]
 
 
 def transfer_rows(findings):
@@ -153,8 +199,7 @@ def transfer_rows(findings):
     for net in EXPERIMENTS["mnist"].nets:
         runs = findings.runs("mnist", net, "transfer")
         for source, target in ((PLAIN, ADVERSARIAL), (ADVERSARIAL, PLAIN)) if runs else ():
-            of_seeds = [run["errors"][f"{source} to {target}"] for run in runs]
-            cells = [in_words([errors[attack] for errors in of_seeds]) for attack in attacks]
+            cells = [in_words(runs, carried(source, target, attack)) for attack in attacks]
             rows.append([UNITS[net], source, target, *cells])
     return rows
 
@@ -166,24 +211,20 @@ def beyond_rows(findings):
     for method in table.experiment.methods:
         for run in table.candidates("relu", method):
             if run.path.is_file():
-                errors = findings.errors("beyond", "relu", method)
-                rows.append([method, f"{error_of(run):.2f}", in_words(errors), str(len(errors))])
+                runs = findings.runs("beyond", "relu", method)
+                rows.append([method, f"{error_of(run):.2f}", in_words(runs), str(len(runs))])
     others = [[name, "–", f"{e:g} ({where})", "–"] for name, (e, where) in NEIGHBOURS.items()]
     return rows + others if len(rows) > 1 else rows
 
 
 def epsilon_rows(findings):
     """Return test error and resistance along ε."""
-    rows = [["units", "ε", "test error (%)", "FGSM 0.1", "PGD 0.1", "n"]]
+    rows = [["units", "ε", "test error (%)", *FOOLED_BY, "n"]]
     for net in EXPERIMENTS["epsilon"].nets:
         for epsilon in EPSILONS:
             runs = findings.runs("epsilon", net, f"{epsilon:g}")
             if runs:
-                errors = [[r["error"] for r in runs]]
-                errors += [
-                    [r["attacks"][a]["clipped"] for r in runs] for a in ("FGSM 0.1", "PGD 0.1")
-                ]
-                cells = [in_words(of) for of in errors]
+                cells = [in_words(runs, figure) for figure in (clean, *map(under, FOOLED_BY))]
                 rows.append([UNITS[net], f"{epsilon:g}", *cells, str(len(runs))])
     return rows
 
@@ -205,6 +246,7 @@ def choice_rows(findings, experiment):
 
 
 TABLES = {
+    "headline": headline_rows,
     "mnist": lambda f: error_rows(f, "mnist"),
     "resistance clipped": lambda f: resistance_rows(f, "clipped"),
     "resistance not clipped": lambda f: resistance_rows(f, "not clipped"),
@@ -220,51 +262,58 @@ TABLES = {
 # ---- sentences -----------------------------------------------------------------------
 
 
-def compared(errors, figure, whose):
-    """Return in words how the mean of `errors` stands to a `figure` of others."""
-    distance = mean(errors) - figure
+def compared(runs, figure, whose):
+    """Return in words how the mean test error of `runs` stands to a `figure` of others."""
+    distance = mean(map(clean, runs)) - figure
     if abs(distance) < 0.005:
-        return f"the same as {whose} {figure:.2f} %"
+        return f"{whose} {figure:.2f} %"
     side = "above" if distance > 0 else "below"
     return f"{abs(distance):.2f} points {side} {whose} {figure:.2f} %"
 
 
-def difference(better, worse):
-    """Return in words how far two sets of errors, seed by seed, lie apart."""
-    pairs = [a - b for a, b in zip(worse, better, strict=False)]
-    spread = f" ± {stdev(pairs):.2f}" if len(pairs) > 1 else ""
-    return f"{mean(pairs):.2f}{spread} points"
-
-
-def seeds_in_words(n):
+def seeds_in_words(runs):
     """Return the number of seeds, and what a single one is worth."""
-    return f"{n} seeds" if n > 1 else "a single seed so far, no claim"
+    return f"{len(runs)} seeds" if len(runs) > 1 else "a single seed so far, no claim"
+
+
+def gains(runs, over):
+    """Return by how many points of test error, seed by seed, `runs` are better than `over`."""
+    return [clean(b) - clean(a) for a, b in zip(runs, over, strict=True)]
+
+
+def lower(runs, than, figure=clean):
+    """Return whether a figure of `runs` is below that of the others in every seed."""
+    return all(figure(a) < figure(b) for a, b in zip(runs, than, strict=True))
+
+
+def verdict(truth, runs):
+    """Return what becomes of a claim, of which nothing is said by a single seed."""
+    if len(runs) < 2:
+        return "is not judged yet"
+    return "holds" if truth else "does not hold"
 
 
 def mnist_sentences(findings):
     """Return what the runs say of the paper's claims on MNIST."""
     sentences = []
     for net, units in UNITS.items():
-        plain, adversarial = (findings.errors("mnist", net, m) for m in (PLAIN, ADVERSARIAL))
-        if not (plain and adversarial):
+        runs = findings.pairs("mnist", net, (PLAIN, SIGNS, ADVERSARIAL))
+        plain, signs, adversarial = runs.values()
+        if not plain:
             continue
-        lowered = all(a < p for a, p in zip(adversarial, plain, strict=False))
-        verb = "lowers" if lowered else "does not always lower"
         text = (
-            f"With {units} units adversarial back-propagation {verb} the test error: "
-            f"{in_words(plain)} % without, {in_words(adversarial)} % with it "
-            f"({seeds_in_words(len(adversarial))})"
+            f"With {units} units the claim {verdict(lower(adversarial, plain), plain)}: "
+            f"adversarial back-propagation takes the test error from {in_words(plain)} to "
+            f"{in_words(adversarial)} % ({seeds_in_words(plain)}). Random signs of the same ε "
+            f"take it to {in_words(signs)} %."
         )
         if (net, ADVERSARIAL) in OF_THE_PAPER:
-            figures = [OF_THE_PAPER[net, method] for method in (PLAIN, ADVERSARIAL)]
-            text += (
-                f". That is {compared(plain, figures[0], 'the paper’s')} without, and "
-                f"{compared(adversarial, figures[1], 'the paper’s')} with it"
+            without, with_it = (
+                compared(runs[method], OF_THE_PAPER[net, method], "the paper’s")
+                for method in (PLAIN, ADVERSARIAL)
             )
-        signs = findings.errors("mnist", net, SIGNS)
-        if signs:
-            text += f". Random signs of the same ε leave {in_words(signs)} %"
-        sentences.append(text + ".")
+            text += f" Without it the error is {without}, with it {with_it}."
+        sentences.append(text)
     return sentences
 
 
@@ -272,42 +321,108 @@ def resistance_sentences(findings):
     """Return what the runs say of the resistance to adversarial examples."""
     sentences = []
     for net, units in UNITS.items():
-        words = [
-            [
-                in_words([run["attacks"][attack]["clipped"] for run in runs])
-                for attack in ("FGSM 0.1", "PGD 0.1")
-            ]
-            for runs in (findings.runs("mnist", net, method) for method in (PLAIN, ADVERSARIAL))
-            if runs
-        ]
-        if len(words) == 2:
+        plain, adversarial = findings.pairs("mnist", net, (PLAIN, ADVERSARIAL)).values()
+        if not plain:
+            continue
+        figures = [under(attack) for attack in FOOLED_BY]
+        fgsm, pgd = (
+            f"from {in_words(plain, figure)} to {in_words(adversarial, figure)} %"
+            for figure in figures
+        )
+        truth = all(lower(adversarial, plain, figure) for figure in figures)
+        sentences.append(
+            f"With {units} units the claim {verdict(truth, plain)}: the error under FGSM of "
+            f"ε = 0.1, within [0, 1], goes {fgsm}, under PGD {pgd} ({seeds_in_words(plain)})."
+        )
+    return sentences
+
+
+def transfer_sentences(findings):
+    """Return what the runs say of examples that are carried from net to net."""
+    sentences = []
+    for net, units in UNITS.items():
+        runs = findings.runs("mnist", net, "transfer")
+        if runs:
+            there = in_words(runs, carried(PLAIN, ADVERSARIAL, "FGSM 0.25"))
+            back = in_words(runs, carried(ADVERSARIAL, PLAIN, "FGSM 0.25"))
             sentences.append(
-                f"With {units} units the error under FGSM of ε = 0.1, within [0, 1], is "
-                f"{words[0][0]} % after plain and {words[1][0]} % after adversarial "
-                f"back-propagation, under PGD {words[0][1]} and {words[1][1]} %."
+                f"With {units} units the examples of ε = 0.25 against the plain net give the "
+                f"adversarial one an error of {there} %, those against the adversarial net give "
+                f"the plain one {back} % ({seeds_in_words(runs)})."
             )
+    if sentences:
+        there, back, source = OF_MAXOUT.values()
+        sentences.append(f"For maxout nets {there} and {back} % are reported ({source}).")
     return sentences
 
 
 def cifar_sentences(findings):
     """Return what the runs say of the likeness to dropout on CIFAR-10."""
-    errors = {m: findings.errors("cifar", "relu", m) for m in EXPERIMENTS["cifar"].methods}
-    if not all(errors.values()):
+    runs = findings.pairs("cifar", "relu", EXPERIMENTS["cifar"].methods)
+    plain = runs[PLAIN]
+    if not plain:
         return []
-    gains = {m: difference(errors[m], errors[PLAIN]) for m in (ADVERSARIAL, DROPOUT, SIGNS, BOTH)}
-    n = len(errors[PLAIN])
+    gained = {method: gains(of, plain) for method, of in runs.items() if method != PLAIN}
+    share = mean(gained[ADVERSARIAL]) / mean(gained[DROPOUT])
+    similar = 0.5 <= share <= 2 and mean(gained[DROPOUT]) > 0
     return [
-        f"Against {in_words(errors[PLAIN])} % of plain back-propagation ({seeds_in_words(n)}) "
-        "the test error falls by "
-        + ", ".join(f"{gain} with {method}" for method, gain in gains.items())
-        + "."
+        f"Against {in_words(plain)} % of plain back-propagation ({seeds_in_words(plain)}) the "
+        "test error falls by "
+        + ", ".join(f"{mean_in_words(gain)} points with {m}" for m, gain in gained.items())
+        + ".",
+        f"The claim {verdict(similar, plain)}, if similar means from half to twice: the mean gain "
+        f"of adversarial back-propagation is {share:.2f} of that of dropout.",
     ]
+
+
+def beyond_sentences(findings):
+    """Return how the net that was best on the validation images does on the test images."""
+    table = findings.tables["beyond"]
+    sentences = []
+    for method in table.final_methods("relu"):
+        runs = findings.runs("beyond", "relu", method)
+        if runs:
+            marks = [
+                compared(runs, error, f"that of {name},") + f" ({where})"
+                for name, (error, where) in NEIGHBOURS.items()
+            ]
+            sentences.append(
+                f"Of {len(table.experiment.methods)} candidates “{method}” did best on the "
+                f"validation images. Its test error, {in_words(runs)} % "
+                f"({seeds_in_words(runs)}), is {'; '.join(marks)}."
+            )
+    return sentences
+
+
+def epsilon_sentences(findings):
+    """Return what to expect along ε."""
+    sentences = []
+    for net, units in UNITS.items():
+        if net not in EXPERIMENTS["epsilon"].nets:
+            continue
+        along = findings.pairs("epsilon", net, [f"{epsilon:g}" for epsilon in EPSILONS])
+        if not all(along.values()):
+            continue
+        errors = {epsilon: mean(map(clean, runs)) for epsilon, runs in along.items()}
+        fooled = {e: mean(map(under("PGD 0.1"), runs)) for e, runs in along.items()}
+        best, hardest = min(errors, key=errors.get), min(fooled, key=fooled.get)
+        helps = [epsilon for epsilon, error in errors.items() if error < errors["0"]]
+        sentences.append(
+            f"With {units} units the test error is least at ε = {best}, {errors[best]:.2f} % "
+            f"against {errors['0']:.2f} % without ({seeds_in_words(along['0'])}); it is below that "
+            f"at ε = {', '.join(helps)}. The error under PGD of ε = 0.1 is least at ε = {hardest}: "
+            f"{fooled[hardest]:.2f} % against {fooled['0']:.2f} %."
+        )
+    return sentences
 
 
 SENTENCES = {
     "mnist": mnist_sentences,
     "resistance": resistance_sentences,
+    "transfer": transfer_sentences,
     "cifar": cifar_sentences,
+    "beyond": beyond_sentences,
+    "epsilon": epsilon_sentences,
 }
 
 
@@ -321,12 +436,8 @@ def draw_resistance(findings, axes):
             runs = findings.runs(name, net, method)
             if not runs:
                 continue
-            along = [[run["error"] for run in runs]]
-            along += [
-                [run["attacks"][f"FGSM {epsilon:g}"]["clipped"] for run in runs]
-                for epsilon in FGSM_EPSILONS
-            ]
-            middle = [mean(errors) for errors in along]
+            figures = [clean, *(under(f"FGSM {epsilon:g}") for epsilon in FGSM_EPSILONS)]
+            middle = [mean(map(figure, runs)) for figure in figures]
             axis.plot((0, *FGSM_EPSILONS), middle, "o-", color=COLOURS[method], label=method)
         axis.set(title=f"{units} units", xlabel="ε of FGSM", ylim=(0, 100))
     axes[0].set_ylabel("test error (%)")
@@ -336,13 +447,13 @@ def draw_resistance(findings, axes):
 def draw_epsilon(findings, axes):
     """Draw the test error, and the error under attack, along the ε of the training."""
     figures = {
-        "test error (%)": lambda run: run["error"],
-        "error under PGD, ε = 0.1 (%)": lambda run: run["attacks"]["PGD 0.1"]["clipped"],
+        "test error (%)": clean,
+        "error under PGD, ε = 0.1 (%)": under("PGD 0.1"),
     }
     for axis, (title, figure) in zip(axes, figures.items(), strict=True):
         for net in EXPERIMENTS["epsilon"].nets:
             found = {
-                epsilon: findings.errors("epsilon", net, f"{epsilon:g}", figure)
+                epsilon: list(map(figure, findings.runs("epsilon", net, f"{epsilon:g}")))
                 for epsilon in EPSILONS
             }
             found = {epsilon: errors for epsilon, errors in found.items() if errors}

@@ -14,7 +14,7 @@ import time
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
-from statistics import median
+from statistics import mean, median, stdev
 
 import torch
 from passport import RESULTS, ROOT, write_json
@@ -130,6 +130,23 @@ def in_words(figure):
     """Return "median (min - max) unit" as text."""
     low, high = in_digits(figure["min"]), in_digits(figure["max"])
     return f"{in_digits(figure['median'])} ({low} – {high}) {figure['unit']}".rstrip()
+
+
+def mean_in_words(values):
+    """Return "mean ± standard deviation" of the errors of several seeds, in percent."""
+    if not values:
+        return "–"
+    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+
+
+def errors_by_method(runs):
+    """Return a row for each kind of error, and a column for each method, of several seeds."""
+    methods = dict.fromkeys(run["method"] for run in runs)
+    rows = [["error (%)", *methods]]
+    for kind in runs[0]["error"]:
+        errors = [[r["error"][kind] for r in runs if r["method"] == m] for m in methods]
+        rows.append([kind, *map(mean_in_words, errors)])
+    return rows
 
 
 def beside_target(text, figure):

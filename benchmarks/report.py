@@ -14,7 +14,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from harness import markdown, table, targets_table
+from experiments import ADVERSARIAL
+from findings import Findings, headline_rows, seeds_in_words
+from harness import markdown, mean_in_words, table, targets_table
 from passport import RESULTS, ROOT
 
 README = Path(__file__).with_name("README.md")
@@ -75,8 +77,8 @@ def errors_table(tables, last_rows):
     rows = [["test error, %", "rows", "columns", *methods, "best - epsilon 0"]]
     for t in tables:
         errors = [t["errors"][method] for method in methods]
-        above = np.subtract(t["errors"]["best"], t["errors"]["epsilon 0"])
-        cells = [f"{np.mean(e):.2f} ± {np.std(e, ddof=1):.2f}" for e in (*errors, above)]
+        above = np.subtract(t["errors"]["best"], t["errors"]["epsilon 0"]).tolist()
+        cells = [mean_in_words(e) for e in (*errors, above)]
         rows.append([t["table"], f"{t['rows'][0]:,}", str(t["columns"]), *cells])
     return markdown(rows + last_rows)
 
@@ -134,23 +136,18 @@ def limits_section(figures):
     )
 
 
-def mnist_section(figures):
-    """Return the table of test errors, each the mean and standard deviation over seeds."""
-    attacks = [name for name in figures["summary"]["plain"] if name != "clean"]
-    rows = [["test error, %", "clean", *attacks]]
-    for method, errors in figures["summary"].items():
-        cells = [f"{e['mean']:.2f} ± {e['sd']:.2f}" for e in errors.values()]
-        rows.append([method, *cells])
-    of, settings = figures["passport"], figures["settings"]
+def mnist_section(findings):
+    """Return the table of test errors, clean and attacked, and how they were found."""
+    runs = findings.runs("mnist", "relu", ADVERSARIAL)
+    settings, of = runs[0]["settings"], runs[0]["passport"]
     sizes = "-".join(map(str, settings["hidden_layer_sizes"]))
-    seeds = len({run["seed"] for run in figures["runs"]})
     return (
-        f"{markdown(rows)}\n\nMNIST without augmentation, 784-{sizes}-10, "
-        f"{settings['activation']}, ε = {figures['methods']['adversarial']['epsilon']} for "
-        f"pixels in [0, 1], {settings['optimizer']} {settings['lr']:g} with linear decay, "
-        f"{settings['max_epochs']} epochs of batches of {settings['batch_size']}; {seeds} "
-        f"seeds; torch {of['versions']['torch']}. Settings chosen on the last 10,000 training "
-        "images. `python benchmarks/mnist.py --data PATH/mnist.npz` makes the figures."
+        f"{markdown(headline_rows(findings))}\n\nMNIST without augmentation, 784-{sizes}-10, "
+        f"pixels in [0, 1], {seeds_in_words(runs)}; PGD takes 40 steps from each of 5 random starts, on "
+        f"{runs[0]['rows_of_pgd']:,} images. Output, ε, rate and epochs of each method were chosen "
+        "on the last 10,000 training images. "
+        f"{of['processor']}, torch {of['versions']['torch']}. "
+        "`python benchmarks/reproduce.py --only mnist --data PATH/mnist.npz` makes the figures."
     )
 
 
@@ -220,11 +217,8 @@ def main(argv=None):
 
 def first_page():
     """Return the sections of the first README."""
-    sources = {"mnist": ("mnist", mnist_section), "speed": ("fit_time", speed_section)}
-    return {
-        name: section_of(json.loads((RESULTS / f"{source}.json").read_text("utf-8")))
-        for name, (source, section_of) in sources.items()
-    }
+    fits = json.loads((RESULTS / "fit_time.json").read_text("utf-8"))
+    return {"mnist": mnist_section(Findings()), "speed": speed_section(fits)}
 
 
 def write_filled(path, sections):

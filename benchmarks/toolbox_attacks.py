@@ -2,19 +2,18 @@
 
     python benchmarks/toolbox_attacks.py
 
-Needs the extra ``attacks``. About 13 minutes on one core. The plain and the adversarial nets
-of ``mnist.py``, each with every seed; their errors on the first test images under each attack,
-within [0, 1]. APGD climbs the cross-entropy or the difference of logits ratio, with a step size
-of its own; Square needs no gradients: were it stronger than the others, they would be blind.
-The last column counts an image as soon as one of the attacks fools the net.
+Needs the extra ``attacks``. About 13 minutes on one core. A plain and an adversarial net for
+each seed; their errors on the first test images under each attack, within [0, 1]. APGD climbs the
+cross-entropy or the difference of logits ratio, with a step size of its own; Square needs no
+gradients: were it stronger than the others, they would be blind. The last row counts an image
+as soon as one of the attacks fools the net.
 """
 
 import time
-from statistics import mean, stdev
 
 import numpy as np
 from art.attacks.evasion import AutoProjectedGradientDescent, SquareAttack
-from harness import command_line, markdown, say, using_threads
+from harness import command_line, errors_by_method, markdown, say, using_threads
 from passport import write_json
 
 from sk_advbp import AdvBPClassifier
@@ -101,24 +100,11 @@ def main():
                 found = errors(net, X, y, 20 if given.quick else N_QUERIES)
                 runs.append({"method": method, "seed": seed, "error": found})
                 say(f"seed {seed}, {method}: {found}")
-    summary = {}
-    for method in METHODS:
-        of_seeds = [run["error"] for run in runs if run["method"] == method]
-        values = {attack: [error[attack] for error in of_seeds] for attack in of_seeds[0]}
-        summary[method] = {
-            attack: {"mean": mean(of), "sd": stdev(of) if len(of) > 1 else None}
-            for attack, of in values.items()
-        }
-    rows = [["error, %", *METHODS]]
-    for attack in next(iter(summary.values())):
-        found = [summary[method][attack] for method in METHODS]
-        rows.append([attack, *(f"{of['mean']:.2f} ± {of['sd'] or 0:.2f}" for of in found)])
-    print(markdown(rows))
+    print(markdown(errors_by_method(runs)))
     figures = {
         "quick": given.quick,
         "tested_on": f"the first {n_test:,} test images, ε = {EPSILON} within {list(CLIP)}",
         "settings": settings | {"training rows": n_train, "epsilon in training": METHODS},
-        "summary": summary,
         "runs": runs,
         "seconds": time.perf_counter() - started,
     }

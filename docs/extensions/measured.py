@@ -1,9 +1,8 @@
 """Figures in the pages, read from the JSON files of the benchmarks: none is typed by hand.
 
 ``.. measured:: NAME`` shows ``benchmarks/results/NAME.json`` as a table, with where it comes
-from below it, with ``:brief:`` in one line; ``.. measured-all::`` all of them, each under the name
-of its file. A file that is not there shows nothing, so that a page may be written before its
-figures.
+from below it; ``.. measured-all::`` all of them, each under the name of its file. A file that is
+not there shows nothing, so that a page may be written before its figures.
 
 ``.. reproduced:: NAME`` shows a table of ``benchmarks/findings.py``, or its sentences under that
 name where the name ends in ``sentences``; ``.. reproduced-from::`` what all of these come from.
@@ -13,7 +12,6 @@ import json
 from pathlib import Path
 
 from docutils import nodes
-from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
@@ -21,25 +19,13 @@ RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 
 def rows_of(figures):
     """Return the rows of a table, the first of which has the titles; None for unknown figures."""
-    if "summary" in figures:
-        return _rows_of_summary(figures["summary"])
+    if "runs" in figures:
+        from harness import errors_by_method
+
+        return errors_by_method(figures["runs"])
     if "comparisons" in figures:
         return _rows_of_comparisons(figures["comparisons"])
     return None
-
-
-def _rows_of_summary(summary):
-    """Means and standard deviations over seeds, method by method."""
-    columns = list(next(iter(summary.values())))
-    rows = [["method", *(f"error, {column} (%)" for column in columns)]]
-    for method, of_method in summary.items():
-        cells = []
-        for column in columns:
-            mean, deviation = of_method[column]["mean"], of_method[column]["sd"]
-            spread = "" if deviation is None else f" ± {deviation:.2f}"
-            cells.append(f"{mean:.2f}{spread}")
-        rows.append([method, *cells])
-    return rows
 
 
 def _rows_of_comparisons(comparisons):
@@ -66,7 +52,7 @@ def provenance(figures):
     versions = ", ".join(f"{name} {number}" for name, number in of["versions"].items())
     hardware = of.get("gpu") or f"{of['processor']}, {of['cores']} cores"
     sentences = [f"{of['command']} ({of['date'][:10]}, commit {commit})", f"{hardware}; {versions}"]
-    if "runs" in figures and "summary" in figures:
+    if "runs" in figures:
         seeds = len({run["seed"] for run in figures["runs"]})
         spread = "mean ± standard deviation" if seeds > 1 else "a single run, no claim"
         sentences.insert(0, f"Seeds: {seeds} ({spread}), tested on: {figures['tested_on']}")
@@ -96,7 +82,6 @@ class Measured(SphinxDirective):
     """The figures of one benchmark."""
 
     required_arguments = 1
-    option_spec = {"brief": directives.flag}
 
     def run(self):
         """Return the table and where it comes from."""
@@ -111,8 +96,7 @@ class Measured(SphinxDirective):
         rows = rows_of(figures)
         if rows is None or figures.get("quick"):
             return []
-        sentences = provenance(figures)[: 1 if "brief" in self.options else None]
-        items = [nodes.list_item("", nodes.paragraph("", text)) for text in sentences]
+        items = [nodes.list_item("", nodes.paragraph("", text)) for text in provenance(figures)]
         return [table(rows), nodes.bullet_list("", *items, classes=["provenance"])]
 
 
