@@ -143,9 +143,9 @@ def mnist_section(findings):
     sizes = "-".join(map(str, settings["hidden_layer_sizes"]))
     return (
         f"{markdown(headline_rows(findings))}\n\nMNIST without augmentation, 784-{sizes}-10, "
-        f"pixels in [0, 1], {seeds_in_words(runs)}; PGD takes 40 steps from each of 5 random starts, on "
-        f"{runs[0]['rows_of_pgd']:,} images. Output, ε, rate and epochs of each method were chosen "
-        "on the last 10,000 training images. "
+        f"pixels in [0, 1], {seeds_in_words(runs)}; PGD takes 40 steps from each of 5 random "
+        f"starts, on {runs[0]['rows_of_pgd']:,} images. Output, ε, rate and epochs of each method "
+        "were chosen on the last 10,000 training images. "
         f"{of['processor']}, torch {of['versions']['torch']}. "
         "`python benchmarks/reproduce.py --only mnist --data PATH/mnist.npz` makes the figures."
     )
