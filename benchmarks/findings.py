@@ -136,7 +136,7 @@ def settings_in_words(settings, net):
 
 def error_rows(findings, experiment):
     """Return test and training errors of all nets and methods."""
-    titles = ("test error (%)", "training error (%)", "difference", "n", "paper", "chosen")
+    titles = ("test error (%)", "training error (%)", "test - training", "n", "paper", "chosen")
     rows = [["units", "method", *titles]]
     for net in EXPERIMENTS[experiment].nets:
         for name, method in methods_of(experiment):
@@ -206,14 +206,17 @@ def transfer_rows(findings):
 
 def beyond_rows(findings):
     """Return the errors of all candidates, and the test error of the best."""
-    rows = [["candidate", "validation error (%)", "test error (%)", "n"]]
+    rows = [["candidate", "settings", "validation error (%)", "test error (%)", "n"]]
     table = findings.tables["beyond"]
+    net = table.experiment.nets["relu"]
     for method in table.experiment.methods:
         for run in table.candidates("relu", method):
             if run.path.is_file():
                 runs = findings.runs("beyond", "relu", method)
-                rows.append([method, f"{error_of(run):.2f}", in_words(runs), str(len(runs))])
-    others = [[name, "–", f"{e:g} ({where})", "–"] for name, (e, where) in NEIGHBOURS.items()]
+                settings = settings_in_words(run.settings, net)
+                cells = [f"{error_of(run):.2f}", in_words(runs), str(len(runs))]
+                rows.append([method, settings, *cells])
+    others = [[name, "", "", f"{e:g} ({where})", ""] for name, (e, where) in NEIGHBOURS.items()]
     return rows + others if len(rows) > 1 else rows
 
 
