@@ -49,9 +49,7 @@ def section(figures):
 def tabular_section(figures):
     """Return the errors on tables of classes and of numbers, the mean ranks, and the losses."""
     of, tables = figures["passport"], figures["tables"]
-    classes = [t for t in tables if not t["regression"]]
     numbers = [t for t in tables if t["regression"]]
-    ranks = ["mean rank", *[""] * 2, *(f"{r:.2f}" for r in figures["mean ranks"].values()), ""]
     losses = [t["table"] for t in tables if t["best above epsilon 0"]["clearly"]]
     sources = dict.fromkeys(t["source"] for t in tables if t["source"])
     named = [
@@ -62,17 +60,21 @@ def tabular_section(figures):
     paragraphs = [
         f"`{command(figures)}`, {of['date']}, commit {of['commit'][:12]}. {versions}.",
         f"Tables: {'; '.join(named)}." if named else "",
-        errors_table(classes, [ranks]),
+        markdown(errors_and_ranks(figures)),
         f"Clearly above ε = 0: {', '.join(losses) or 'none'}.",
-        errors_table(numbers, []),
+        markdown(errors_rows(numbers)) if numbers else "",
     ]
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
 
-def errors_table(tables, last_rows):
+def errors_and_ranks(figures):
+    """Return the errors on tables of classes, and the mean rank of each method."""
+    ranks = ["mean rank", *[""] * 2, *(f"{r:.2f}" for r in figures["mean ranks"].values()), ""]
+    return [*errors_rows([t for t in figures["tables"] if not t["regression"]]), ranks]
+
+
+def errors_rows(tables):
     """Return mean and standard deviation over the splits, and how far best is above ε = 0."""
-    if not tables:
-        return ""
     methods = list(tables[0]["errors"])
     rows = [["test error, %", "rows", "columns", *methods, "best - epsilon 0"]]
     for t in tables:
@@ -80,7 +82,7 @@ def errors_table(tables, last_rows):
         above = np.subtract(t["errors"]["best"], t["errors"]["epsilon 0"]).tolist()
         cells = [mean_in_words(e) for e in (*errors, above)]
         rows.append([t["table"], f"{t['rows'][0]:,}", str(t["columns"]), *cells])
-    return markdown(rows + last_rows)
+    return rows
 
 
 def command(figures):

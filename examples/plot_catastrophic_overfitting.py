@@ -69,12 +69,11 @@ def trained(**of_watch):
 with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter("always")
     collapsed = trained()
-    saved = trained(stop=True, restore=True)
-for warning in told:
-    print(warning.message)
+print(*(warning.message for warning in told), sep="\n")
 
 # %%
-# Accuracy on clean data is fine throughout, and under FGSM better than ever.
+# Accuracy on clean data falls when ε grows, and comes back. Under FGSM it ends higher than it was
+# before. Under PGD nearly nothing is left.
 
 figure, ax = plt.subplots(layout="constrained")
 for attack, label in {"clean": "clean", "fgsm": "FGSM", "pgd": "PGD"}.items():
@@ -89,6 +88,9 @@ ax.legend()
 # ``stop=True`` ends such a training, ``restore=True`` gives back the weights of its best epoch.
 # On data that the watch has not seen:
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    saved = trained(stop=True, restore=True)
 for name, net in {"collapsed": collapsed, "stopped and restored": saved}.items():
     fgsm, pgd = (
         adversarial_accuracy_score(net, X_test, y_test, 0.2, attack=attack)

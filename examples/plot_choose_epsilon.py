@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
 from sk_advbp import AdvBPClassifierCV
-from sk_advbp.display import AdversarialExamplesDisplay, RobustnessCurveDisplay
+from sk_advbp.display import RobustnessCurveDisplay
 from sk_advbp.robustness import make_adversarial_scorer
 
 X_train, X_test, y_train, y_test = train_test_split(
@@ -41,15 +41,3 @@ for name, scoring in scorings.items():
 # Both winners under attacks of growing size, on data that no search has seen.
 
 RobustnessCurveDisplay.from_estimators(models, X_test, y_test, epsilons=np.linspace(0, 0.3, 9))
-
-# %%
-# What the attack does to the images, in the original units of the pixels.
-
-AdversarialExamplesDisplay.from_estimators(
-    models,
-    X_test[:6],
-    y_test[:6],
-    epsilon=0.1,
-    attack="pgd",
-    attack_options={"random_state": 0},
-)

@@ -61,7 +61,7 @@ print(f"accuracy on the test part: {100 * net.score(X_test, y_test):.1f} %")
 moved = net.adversarial_examples(X_test[:6], y_test[:6], attack="pgd", random_state=0)
 
 figure, grid = plt.subplots(3, 6, figsize=(8, 4.2), layout="constrained")
-for ax, filter_ in zip(grid[0], net.module_.net[0].weight.detach().numpy(), strict=False):
+for ax, filter_ in zip(grid[0], net.module_.net[0].weight.detach().cpu().numpy(), strict=False):
     ax.imshow(filter_[0], cmap="gray")
 for ax, image in zip(grid[1], X_test[:6, 0], strict=True):
     ax.imshow(image, cmap="gray_r", vmin=0, vmax=1)

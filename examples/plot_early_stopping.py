@@ -34,12 +34,11 @@ print(f"stopped after {net.n_iter_} of {net.max_epochs} epochs")
 print(f"accuracy on the test part: {100 * net.score(data.X_test, data.y_test):.1f} %")
 
 # %%
-# Whatever a callback records is in `history`, by the name of its column. The epoch that ends the
-# training is stopped before the callback's turn.
+# Whatever a callback records is in `history`, by the name of its column.
 
 figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
 clean = 100 * np.array(net.validation_scores_)
-attacked = 100 * np.array([row["pgd_accuracy"] for row in net.history if "pgd_accuracy" in row])
+attacked = 100 * np.array(net.history[:, "pgd_accuracy"])
 ax.plot(np.arange(1, len(clean) + 1), clean, label="clean")
 ax.plot(np.arange(1, len(attacked) + 1), attacked, label="under PGD, ε = 0.1")
 ax.set(xlabel="epoch", ylabel="accuracy on the held-out part (%)")

@@ -32,11 +32,11 @@ print(f"accuracy on the test part: {100 * model.score(X_test, y_test):.1f} %")
 
 # %%
 # The table of the folds is in ``cv_results_``, as that of a grid search. The bars are one standard
-# error of the mean.
+# error of the mean over the five folds.
 
 results = search.cv_results_
 mean = 100 * results["mean_test_score"]
-error = 100 * results["std_test_score"] / np.sqrt(5)
+error = 100 * results["std_test_score"] / np.sqrt(5 - 1)
 steps = np.arange(len(search.epsilons_))
 figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
 ax.errorbar(steps, mean, error, marker="o", capsize=3)

@@ -31,8 +31,9 @@ print("best:", search.best_params_)
 print(f"accuracy on the test part: {100 * search.score(X_test, y_test):.1f} %")
 
 # %%
-# One curve an activation. The bars are one standard error of the mean over the folds: where they
-# overlap, the candidates cannot be told apart, and the smaller ε is as good a choice.
+# One curve an activation. The bars are one standard error of the mean over the folds. Differences
+# well within them are no reason to prefer one candidate for its accuracy; of such the largest ε is
+# the hardest to fool.
 
 results = search.cv_results_
 figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
@@ -42,7 +43,7 @@ for shift, activation in enumerate(candidates["advbpclassifier__activation"]):
     ax.errorbar(
         [i + 0.08 * (shift - 1) for i in range(len(epsilons))],
         100 * results["mean_test_score"][rows],
-        100 * results["std_test_score"][rows] / search.n_splits_**0.5,
+        100 * results["std_test_score"][rows] / (search.n_splits_ - 1) ** 0.5,
         marker="o",
         capsize=3,
         label=activation,

@@ -1,13 +1,13 @@
 """
-Robustness of plain, dropout and adversarial nets
-=================================================
+Robustness of plain, regularised and adversarial nets
+=====================================================
 
 Accuracy under attack for a growing perturbation, by one step (FGSM) and by twenty (PGD).
 """
 
 # %%
-# Dropout regularises too, but it does not look for the direction that hurts most. Random signs of
-# the same ε are the control: what they lack, the *adversarial* direction gives.
+# Weight decay and dropout regularise too, but they do not look for the direction that hurts most.
+# Random signs of the same ε are the control: what they lack, the *adversarial* direction gives.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,9 +19,11 @@ from sk_advbp.robustness import robustness_curve
 data = load_data("digits")
 methods = {
     "plain": {"epsilon": 0.0},
+    "weight decay": {"epsilon": 0.0, "optimizer__weight_decay": 0.001},
     "dropout": {"epsilon": 0.0, "dropout": 0.5, "input_dropout": 0.1},
     "random signs": {"epsilon": 0.1, "perturbation": "random"},
     "adversarial": {"epsilon": 0.1},
+    "adversarial and dropout": {"epsilon": 0.1, "dropout": 0.2, "input_dropout": 0.1},
 }
 nets = {
     name: AdvBPClassifier(random_state=0, **parameters).fit(data.X_train, data.y_train)

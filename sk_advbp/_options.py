@@ -8,6 +8,8 @@ from textwrap import shorten
 
 import torch
 
+from sk_advbp.mlp import ACTIVATIONS
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors take one line; ``--help`` has the usage."""
@@ -102,7 +104,7 @@ OPTIONS = {
         "data (default: %(default)s)",
     },
     "--activation": {
-        "choices": ["logistic", "tanh", "relu", "identity"],
+        "choices": list(ACTIVATIONS),
         "default": "relu",
         "help": "activation of the hidden layers (default: %(default)s)",
     },

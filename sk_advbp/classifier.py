@@ -105,7 +105,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         ``"linear"``: from `lr` at the first step to zero after the last of `max_epochs`.
     max_epochs : int, default=100
         Passes over the training data. Chosen with `lr` and `batch_size` for tables of a few
-        hundred to a few thousand rows; MNIST needs 20 to 50.
+        hundred to a few thousand rows; large data need fewer, and a smaller `lr`.
     batch_size : int, default=64
         Rows of a mini-batch; -1 takes all at once.
     early_stopping : bool, default=False
@@ -145,7 +145,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     perturbation_dtype : {"auto", "float32", "bfloat16"}, default="auto"
         Of the first pass, of which only a direction is wanted; the update keeps that of the
         weights. ``"auto"``: bfloat16 where the hardware has products of it (AMX, AVX512-BF16,
-        CUDA 8.0) and the layers are large enough to gain, never with float64 weights.
+        compute capability 8.0) and the layers are large enough to gain, never with float64 weights.
         ``"float32"``: as the weights.
     amp : bool, default=False
         Whether both passes run in bfloat16, with float32 weights and optimizer.

@@ -88,8 +88,9 @@ class Components(NeuralNet):
     def initialize(self):
         """Build module, criterion, optimizer, callbacks and history anew.
 
-        Before any ``fit`` it serves to load parameters into a net, as in skorch. The package's
-        perceptron then needs ``module__in_features`` and the parameter `classes`.
+        Before any ``fit`` it serves to build, or to load, a `module_` by itself; the package's
+        perceptron then needs ``module__in_features`` and the parameter `classes`. To predict or
+        to go on training takes a ``fit``, which alone knows labels and units.
         """
         state = vars(self)
         state.setdefault("device_", check_device(self.device))

@@ -113,7 +113,7 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
         x' = x + ε · sign(g)        g is held constant
         θ  ← step along ∇_θ J(θ, x', y)
 
-    Differs from the paper: regression is ours; the paper has classes alone.
+    Differs from the paper, whose abstract speaks of classification: regression is ours.
 
     References
     ----------

@@ -41,9 +41,9 @@ def adversarial_examples(estimator, X, y=None, *, epsilon=None, attack="fgsm", *
 
     Returns
     -------
-    X_adversarial : ndarray of shape (n_samples, n_features)
-        Through a pipeline X + T⁻¹(moved) − T⁻¹(T(X)), with T the transformers: for scalers
-        what the inverse returns, and X itself where nothing moved.
+    X_adversarial : ndarray or DataFrame of shape (n_samples, n_features)
+        A DataFrame where X is one. Through a pipeline X + T⁻¹(moved) − T⁻¹(T(X)), with T the
+        transformers: for scalers what the inverse returns, and X itself where nothing moved.
 
     Raises
     ------

@@ -7,13 +7,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from sklearn.neural_network import MLPClassifier
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "docs" / "extensions"))
 
 import api_pages
 
 import sk_advbp
-from sk_advbp import _documentation
+from sk_advbp import AdvBPClassifier, _documentation
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -173,3 +174,31 @@ def test_examples_can_be_read(example):
     title, rule = source.split('"""')[1].strip().splitlines()[:2]
     assert set(rule) == {"="} and len(rule) >= len(title)
     assert "plt" in source or "Display" in source, "no picture"
+
+
+def cells_of(page):
+    """Return the rows of the first list-table of a page, as lists of cells."""
+    text = page.read_text("utf-8").split(".. list-table::")[1]
+    rows = re.split(r"^   \* - ", text, flags=re.M)[1:]
+    return [
+        [" ".join(cell.split()) for cell in re.split(r"^     - ?", r, flags=re.M)] for r in rows
+    ]
+
+
+def test_defaults_beside_those_of_scikit_learn():
+    """Where a row of the table names parameters of both sides and their defaults."""
+    theirs, ours = MLPClassifier().get_params(), AdvBPClassifier().get_params()
+    compared = 0
+    for there, here, defaults, _ in cells_of(DOCS / "guide" / "from_mlp.rst")[1:]:
+        names = re.findall(r"``(\w+)``", there)
+        own = names if here == "the same" else re.findall(r"``(\w+)``", here)
+        if all(name in theirs for name in names) and own and all(name in ours for name in own):
+            left, right = defaults.split(" / ")
+            shown = [
+                ", ".join(dict.fromkeys(str(of[name]) for name in of_side))
+                for of, of_side in ((theirs, names), (ours, own))
+            ]
+            quoted = [side.replace('"', "").split(", at most")[0] for side in (left, right)]
+            assert quoted == shown, there
+            compared += 1
+    assert compared >= 10

@@ -25,6 +25,10 @@ def rows_of(figures):
         return errors_by_method(figures["runs"])
     if "comparisons" in figures:
         return _rows_of_comparisons(figures["comparisons"])
+    if "mean ranks" in figures:
+        from report import errors_and_ranks
+
+        return errors_and_ranks(figures)
     return None
 
 
