@@ -50,18 +50,23 @@ def _rows_of_comparisons(comparisons):
 
 def provenance(figures):
     """Return in one sentence each what the figures were measured on and with what."""
+    from report import command
+
     of = figures["passport"]
     commit = (of.get("commit") or "unknown")[:10]
     commit += ", with uncommitted changes" if of.get("uncommitted") else ""
     versions = ", ".join(f"{name} {number}" for name, number in of["versions"].items())
     hardware = of.get("gpu") or f"{of['processor']}, {of['cores']} cores"
-    sentences = [f"{of['command']} ({of['date'][:10]}, commit {commit})", f"{hardware}; {versions}"]
+    sentences = [f"{command(figures)} ({of['date'][:10]}, commit {commit})"]
+    sentences.append(f"{hardware}; {versions}")
     if "runs" in figures:
         seeds = len({run["seed"] for run in figures["runs"]})
         spread = "mean ± standard deviation" if seeds > 1 else "a single run, no claim"
         sentences.insert(0, f"Seeds: {seeds} ({spread}), tested on: {figures['tested_on']}")
     if "settings" in figures:
-        settings = ", ".join(f"{name}={value}" for name, value in figures["settings"].items())
+        # Options that were not given, and files, say nothing.
+        given = {k: v for k, v in figures["settings"].items() if v != "None" and "/" not in str(v)}
+        settings = ", ".join(f"{name}={value}" for name, value in given.items())
         sentences.append(f"Settings: {settings}")
     return sentences
 
