@@ -49,7 +49,6 @@ def section(figures):
 def tabular_section(figures):
     """Return the errors on tables of classes and of numbers, the mean ranks, and the losses."""
     of, tables = figures["passport"], figures["tables"]
-    numbers = [t for t in tables if t["regression"]]
     losses = [t["table"] for t in tables if t["best above epsilon 0"]["clearly"]]
     sources = dict.fromkeys(t["source"] for t in tables if t["source"])
     named = [
@@ -60,21 +59,29 @@ def tabular_section(figures):
     paragraphs = [
         f"`{command(figures)}`, {of['date']}, commit {of['commit'][:12]}. {versions}.",
         f"Tables: {'; '.join(named)}." if named else "",
-        markdown(errors_and_ranks(figures)),
+        errors_table(errors_and_ranks(figures)),
         f"Clearly above ε = 0: {', '.join(losses) or 'none'}.",
-        markdown(errors_rows(numbers)) if numbers else "",
+        errors_table(errors_rows([t for t in tables if t["regression"]])),
     ]
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
 
+def errors_table(rows):
+    """Return the table of `rows`, nothing where there are none."""
+    return markdown(rows) if rows else ""
+
+
 def errors_and_ranks(figures):
     """Return the errors on tables of classes, and the mean rank of each method."""
+    rows = errors_rows([t for t in figures["tables"] if not t["regression"]])
     ranks = ["mean rank", *[""] * 2, *(f"{r:.2f}" for r in figures["mean ranks"].values()), ""]
-    return [*errors_rows([t for t in figures["tables"] if not t["regression"]]), ranks]
+    return rows and [*rows, ranks]
 
 
 def errors_rows(tables):
     """Return mean and standard deviation over the splits, and how far best is above ε = 0."""
+    if not tables:
+        return []
     methods = list(tables[0]["errors"])
     rows = [["test error, %", "rows", "columns", *methods, "best - epsilon 0"]]
     for t in tables:

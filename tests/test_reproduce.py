@@ -206,7 +206,7 @@ def test_sentences_on_carried_examples(tmp_path):
     assert "19.6 and 40.9 %" in theirs
 
 
-def test_random_signs_do_little():
+def test_random_signs_do_far_less():
     """README says so, and that adversarial back-propagation helps under attack, too."""
     found = findings.Findings()
     for net in ("relu", "logistic"):

@@ -37,6 +37,15 @@ def test_categories_are_one_hot_and_stay(tabular, tmp_path, extra):
     assert prepared.shape == (80, 5) and unit.tolist() == [1, 1, 0, 0, 0]
 
 
+def test_report_of_regression_alone(tabular):
+    """Without tables of classes there is no table of ranks; `tabular` puts the path in place."""
+    report = importlib.import_module("report")
+    figures = json.loads((report.RESULTS / "tabular.json").read_text("utf-8"))
+    numbers = [t for t in figures["tables"] if t["regression"]]
+    text = report.tabular_section(figures | {"tables": numbers, "mean ranks": {}})
+    assert "| diabetes " in text and "mean rank" not in text
+
+
 def test_runs_and_writes_figures(tabular, tmp_path, capsys):
     table = saved(tmp_path / "table.npz", categorical=np.array([1]))
     written = tmp_path / "figures.json"

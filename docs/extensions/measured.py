@@ -12,6 +12,9 @@ import json
 from pathlib import Path
 
 from docutils import nodes
+from findings import SENTENCES, TABLES, Findings
+from harness import errors_by_method
+from report import command, errors_and_ranks
 from sphinx.util.docutils import SphinxDirective
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
@@ -20,14 +23,10 @@ RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 def rows_of(figures):
     """Return the rows of a table, the first of which has the titles; None for unknown figures."""
     if "runs" in figures:
-        from harness import errors_by_method
-
         return errors_by_method(figures["runs"])
     if "comparisons" in figures:
         return _rows_of_comparisons(figures["comparisons"])
     if "mean ranks" in figures:
-        from report import errors_and_ranks
-
         return errors_and_ranks(figures)
     return None
 
@@ -50,8 +49,6 @@ def _rows_of_comparisons(comparisons):
 
 def provenance(figures):
     """Return in one sentence each what the figures were measured on and with what."""
-    from report import command
-
     of = figures["passport"]
     commit = (of.get("commit") or "unknown")[:10]
     commit += ", with uncommitted changes" if of.get("uncommitted") else ""
@@ -63,10 +60,7 @@ def provenance(figures):
         seeds = len({run["seed"] for run in figures["runs"]})
         spread = "mean ± standard deviation" if seeds > 1 else "a single run, no claim"
         sentences.insert(0, f"Seeds: {seeds} ({spread}), tested on: {figures['tested_on']}")
-    if "settings" in figures:
-        # Options that were not given, and files, say nothing.
-        given = {k: v for k, v in figures["settings"].items() if v != "None" and "/" not in str(v)}
-        settings = ", ".join(f"{name}={value}" for name, value in given.items())
+        settings = ", ".join(f"{name}={value}" for name, value in figures["settings"].items())
         sentences.append(f"Settings: {settings}")
     return sentences
 
@@ -103,17 +97,10 @@ class Measured(SphinxDirective):
     def shown(self, figures):
         """Return the nodes for figures that were read."""
         rows = rows_of(figures)
-        if rows is None or figures.get("quick"):
+        if not rows or figures.get("quick"):
             return []
         items = [nodes.list_item("", nodes.paragraph("", text)) for text in provenance(figures)]
         return [table(rows), nodes.bullet_list("", *items, classes=["provenance"])]
-
-
-def findings():
-    """Return the module that reads what `reproduce.py` found, and all that it reads."""
-    import findings
-
-    return findings, findings.Findings()
 
 
 class Reproduced(SphinxDirective):
@@ -125,12 +112,11 @@ class Reproduced(SphinxDirective):
     def run(self):
         """Return the table or the paragraphs."""
         self.env.note_reread()
-        module, found = findings()
-        name = self.arguments[0]
+        name, found = self.arguments[0], Findings()
         if name.endswith(" sentences"):
-            sentences = module.SENTENCES[name.removesuffix(" sentences")](found)
+            sentences = SENTENCES[name.removesuffix(" sentences")](found)
             return [nodes.paragraph("", text) for text in sentences]
-        rows = module.TABLES[name](found)
+        rows = TABLES[name](found)
         return [table(rows)] if len(rows) > 1 else [nodes.paragraph("", "Not yet run.")]
 
 
@@ -141,7 +127,7 @@ class ReproducedFrom(SphinxDirective):
         """Return one list item for each."""
         self.env.note_reread()
         titles = ("commits", "machines", "dates", "versions")
-        parts = zip(titles, findings()[1].passports(), strict=True)
+        parts = zip(titles, Findings().passports(), strict=True)
         items = [
             nodes.list_item("", nodes.paragraph("", f"{title}: {'; '.join(values)}"))
             for title, values in parts
