@@ -115,22 +115,23 @@ EXPERIMENTS = {
         {f"{epsilon:g}": Method({"epsilon": epsilon}) for epsilon in EPSILONS},
         attacked=True,
     ),
-    # ε in units of pixels in [0, 1]; the columns are standardised.
+    # ε in units of pixels in [0, 1]; the columns are standardised. A first round (commit 35eb83b)
+    # had shown that the rate of 0.0003 is better than 0.001 with every method, and that in few
+    # epochs whatever regularises looks bad: all candidates have the full number.
     "cifar": Experiment(
         {
             "relu": Net(
                 "cifar",
-                ADAM | {"hidden_layer_sizes": (1000, 1000, 1000), "activation": "relu"},
-                {"lr": (0.0003, 0.001)},
-                (6, 24),
+                ADAM | {"hidden_layer_sizes": (1000,) * 3, "activation": "relu", "lr": 0.0003},
+                epochs=(24,),
             )
         },
         {
-            PLAIN: Method({"epsilon": 0.0}, {"optimizer__weight_decay": (0.0, 0.0001)}),
-            DROPOUT: Method({"epsilon": 0.0, "input_dropout": 0.1}, {"dropout": (0.25, 0.5)}),
-            ADVERSARIAL: Method({}, {"epsilon": (0.004, 0.008)}),
+            PLAIN: Method({"epsilon": 0.0}, {"optimizer__weight_decay": (0.0, 0.0001, 0.001)}),
+            DROPOUT: Method({"epsilon": 0.0, "input_dropout": 0.1}, {"dropout": (0.1, 0.25, 0.5)}),
+            ADVERSARIAL: Method({}, {"epsilon": (0.004, 0.008, 0.016)}),
             SIGNS: Method({"perturbation": "random"}, control_of=ADVERSARIAL),
-            BOTH: Method({"epsilon": 0.004, "input_dropout": 0.1}, {"dropout": (0.1, 0.25)}),
+            BOTH: Method({"epsilon": 0.004, "input_dropout": 0.1}, {"dropout": (0.1, 0.25, 0.5)}),
         },
     ),
     # The lowest error on permutation-invariant MNIST, by whatever the classifier offers.
