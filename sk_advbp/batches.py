@@ -41,6 +41,8 @@ def as_tensor(array, device, dtype=None):
     dtype : torch.dtype or None
         None keeps that of `array`.
     """
+    if array.flags.writeable:  # threads cannot each silence warnings
+        return torch.from_numpy(array).to(device=device, dtype=dtype)
     with warnings.catch_warnings():
         # Read-only arrays come from joblib's memory maps. Nothing here writes to them.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
@@ -112,7 +114,7 @@ class ArrayDataset(Dataset):
             x = torch.from_numpy(dense)
         else:
             x = selected(self._x, rows)
-        if x.device != self.device:
+        if x.device.type != self.device.type:  # "cuda" is not equal to the "cuda:0" of a tensor
             # From pinned memory, so that the copy goes on while the processor goes on.
             pinned = x.pin_memory() if self.device.type == "cuda" else x
             x = pinned.to(self.device, non_blocking=True)
@@ -176,7 +178,7 @@ class Batches:
         n = len(self) * size if self.drop_last else n
         order = self._rows
         if self.shuffle:
-            order = torch.randperm(len(self.dataset), generator=self.generator)
+            order = torch.randperm(len(self.dataset), generator=self.generator, device="cpu")
             order = order if self._rows is None else self._rows[order]
         if order is not None:
             order = order.to(self._arrays.home)

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from skorch.dataset import unpack_data
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import DataLoader, Subset
 
+from sk_advbp import batches
 from sk_advbp.batches import ArrayDataset, Batches, WeightedInput, as_tensor
 
 N, D = 11, 3
@@ -146,3 +148,25 @@ def test_shuffling_without_a_generator_draws_from_the_global_one():
         (x, _) = next(iter(Batches(ArrayDataset(X, Y), N, shuffle=True)))
         torch.manual_seed(3)
         np.testing.assert_array_equal(x, X[torch.randperm(N).numpy()])
+
+
+def test_rows_that_lie_on_a_gpu_are_not_sent_there(monkeypatch):
+    """Pretended: tensors without numbers, which know that a GPU's memory cannot be pinned."""
+    with FakeTensorMode():
+
+        def on_gpu(array, device, dtype=None):
+            return torch.empty(array.shape, device=device)
+
+        monkeypatch.setattr(batches, "as_tensor", on_gpu)
+        monkeypatch.setattr(batches, "selected", lambda tensor, rows: tensor)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**30, 2**30))
+        monkeypatch.setattr(torch.Tensor, "pin_memory", None)
+        monkeypatch.setattr(torch.Tensor, "to", None)
+        x, target = ArrayDataset(X, Y, device="cuda")[:]
+    assert (x.shape, x.device.type, target.device.type) == ((N, D), "cuda", "cuda")
+
+
+def test_of_writable_arrays_no_warning_is_silenced(monkeypatch):
+    """Silencing is for the whole process, so that threads would undo each other's."""
+    monkeypatch.setattr(batches, "warnings", None)
+    as_tensor(X, "cpu")
