@@ -16,13 +16,12 @@ import math
 import torch
 
 from sk_advbp.perturbation import (
-    _feature_axes,
     bounded,
     displace,
     input_gradient,
+    point_in_ball,
     project,
     steepest_ascent,
-    unit_vectors,
 )
 
 __all__ = ["ATTACKS", "Objective", "fgsm", "pgd"]
@@ -124,7 +123,7 @@ def pgd(
         if until_fooled:
             rows = ~strongest.fooled
             if not rows.any():
-                break
+                continue  # the next batch starts where it would have started
         origin = x[rows]
         moved = bounded(origin + start[rows], origin, clip)
         climb = climb_in_box if norm == "linf" else climb_in_ball
@@ -181,17 +180,14 @@ def random_start(x, epsilon, norm="linf", generator=None):
     made normal by the quantile function where the ball is round.
     """
     extra = int(norm == "l2")  # the radius
-    u = torch.rand((len(x), math.prod(x.shape[1:]) + extra), dtype=x.dtype, generator=generator)
-    u = u.to(x.device)
+    shape = len(x), math.prod(x.shape[1:]) + extra
+    u = torch.rand(shape, dtype=x.dtype, generator=generator, device="cpu").to(x.device)
     if norm == "linf":
         return (2 * u - 1).view(x.shape) * epsilon
     radius = u[:, -1].view(-1, *(1,) * (x.ndim - 1))
     # torch.rand may return 0, of which the quantile is infinite.
     direction = torch.special.ndtri(u[:, :-1].clamp(min=2**-26)).reshape(x.shape)
-    direction = direction * (torch.as_tensor(epsilon, device=x.device) > 0)
-    axes = _feature_axes(x, epsilon)
-    dimension = (direction != 0).sum(axes, keepdim=True).clamp_min(1)
-    return unit_vectors(direction, axes) * radius.pow(1 / dimension) * epsilon
+    return point_in_ball(direction, radius, epsilon)
 
 
 ATTACKS = {"fgsm": fgsm, "pgd": pgd}

@@ -4,6 +4,7 @@ import math
 import warnings
 from copy import deepcopy
 
+from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback, EarlyStopping
 from torch.utils.data import Subset
@@ -145,6 +146,8 @@ class OverfittingWatch(Callback):
 
     def on_train_begin(self, net, **kwargs):
         """Begin anew, unless the training goes on from where another one ended."""
+        if not is_classifier(net):
+            raise TypeError(f"OverfittingWatch compares accuracies, of classifiers. Got {net!r}.")
         self.collapsed_epoch_ = None
         if not (net.history and hasattr(self, "best_epoch_")):
             self.best_epoch_, self._good_weights = 0, None

@@ -8,24 +8,24 @@ __all__ = ["CompiledGradients"]
 
 
 class CompiledGradients:
-    """`adversarial_gradients`, compiled for mini-batches of one size.
+    """`adversarial_gradients`, compiled for mini-batches of the size of the first one.
 
-    The last batch of an epoch may be smaller: it goes through the function as it is, since
-    torch would compile anew for its size, which takes longer than most fits.
+    The last batch of an epoch may be smaller, and the batches of a stack of nets have many
+    sizes: they go through the function as it is, since torch would compile anew for each size,
+    which takes longer than most fits.
 
     Parameters
     ----------
-    batch_size : int
     device : torch.device
     **options
         Of `torch.compile`. Where there are none, CUDA gets ``mode="reduce-overhead"``: a CUDA
         graph is one launch instead of one for every operation.
     """
 
-    def __init__(self, batch_size, device, **options):
+    def __init__(self, device, **options):
         if not options and device.type == "cuda":
             options = {"mode": "reduce-overhead"}
-        self._batch_size = batch_size
+        self._rows = None
         self._compiled = torch.compile(adversarial_gradients, **{"dynamic": False} | options)
 
     def __call__(self, x, y, **keywords):
@@ -33,7 +33,8 @@ class CompiledGradients:
 
         Logits and gradients may be memory that the next call writes to.
         """
-        if len(x) != self._batch_size:
+        self._rows = self._rows or len(x)
+        if x.ndim != 2 or len(x) != self._rows:
             return adversarial_gradients(x, y, **keywords)
         torch.compiler.cudagraph_mark_step_begin()
         loss, *others = self._compiled(x, y, **keywords)

@@ -57,14 +57,19 @@ class AdversarialExamplesDisplay:
         ------
         ImportError
             matplotlib is not installed.
+        ValueError
+            `ax` is not one of a grid.
         """
         shape = 3 * len(self.names), len(self.clean)
         if ax is None:
             size = 1.4 + 1.1 * shape[1], 1.4 * shape[0]
             ax = new_axes(type(self).__name__, figsize=size, layout="constrained")
+        place = ax.get_subplotspec()
+        if place is None:
+            raise ValueError("ax must be one of a grid, as plt.subplots() makes them.")
         self.ax_, self.figure_ = ax, ax.figure
         ax.set_axis_off()
-        grid = ax.get_subplotspec().subgridspec(*shape)
+        grid = place.subgridspec(*shape)
         self.axes_ = grid.subplots(squeeze=False)
         low, high = self.clean.min(), self.clean.max()
         for i, (name, moved, captions) in enumerate(

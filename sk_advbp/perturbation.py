@@ -106,10 +106,27 @@ def uniform_in_ball(x, epsilon, norm="linf", generator=None):
     noise = partial(torch.empty_like, x, memory_format=torch.contiguous_format)
     if norm == "linf":
         return noise().uniform_(-1, 1, generator=generator) * epsilon
-    direction = noise().normal_(generator=generator) * (torch.as_tensor(epsilon) > 0)
+    direction = noise().normal_(generator=generator)
     axes = _feature_axes(x, epsilon)
-    dimension = (direction != 0).sum(axes, keepdim=True).clamp_min(1)
-    radius = torch.empty_like(dimension, dtype=x.dtype).uniform_(generator=generator)
+    balls = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
+    radius = x.new_empty(balls).uniform_(generator=generator)
+    return point_in_ball(direction, radius, epsilon)
+
+
+def point_in_ball(direction, radius, epsilon):
+    """Return the point of the round ε-ball at `radius` of it, spread evenly by its dimension.
+
+    Parameters
+    ----------
+    direction : torch.Tensor of shape (n, ...)
+        Normal numbers; those of features that cannot move are not used.
+    radius : torch.Tensor
+        Uniform numbers, one a ball.
+    epsilon : float or torch.Tensor
+    """
+    direction = direction * (torch.as_tensor(epsilon, device=direction.device) > 0)
+    axes = _feature_axes(direction, epsilon)
+    dimension = (direction != 0).sum(axes, keepdim=True).clamp_min(1).to(direction.dtype)
     return unit_vectors(direction, axes) * radius.pow(1 / dimension) * epsilon
 
 

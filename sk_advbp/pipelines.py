@@ -1,6 +1,7 @@
 """A net at the end of a pipeline: what stands before it, and the way back."""
 
 import numpy as np
+from scipy import sparse
 from sklearn.pipeline import Pipeline
 
 from sk_advbp.adversary import AdversaryMixin
@@ -48,6 +49,11 @@ def transformed(transformers, X):
     return X
 
 
+def dense(X):
+    """Return `X`, sparse or not, as an array."""
+    return X.toarray() if sparse.issparse(X) else np.asarray(X)
+
+
 def original_units(transformers, X, clean, moved):
     """Return the points that the `transformers` map to `moved`, having mapped X to `clean`."""
     points, base = moved, clean
@@ -60,12 +66,12 @@ def original_units(transformers, X, clean, moved):
             "examples cannot be given in the original units. In the net's own they are "
             "pipeline[-1].adversarial_examples(pipeline[:-1].transform(X), y)."
         ) from error
-    points = np.asarray(X, dtype=float) + (np.asarray(points) - np.asarray(base))
+    points = dense(X).astype(float) + (dense(points) - dense(base))
     as_given = points
     if hasattr(X, "columns") and hasattr(X, "iloc"):
         as_given = type(X)(points, index=X.index, columns=X.columns)
-    reached, moved = np.asarray(transformed(transformers, as_given)), np.asarray(moved)
-    size = np.abs(moved - np.asarray(clean)).max(initial=0.0)
+    reached, moved = dense(transformed(transformers, as_given)), np.asarray(moved)
+    size = np.abs(moved - dense(clean)).max(initial=0.0)
     error = np.abs(reached - moved).max(initial=0.0)
     if error > 1e-3 * size + 1e-6 * np.abs(moved).max(initial=0.0):
         raise ValueError(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sk_advbp import AdvBPClassifier
+from sk_advbp import AdvBPClassifier, AdvBPClassifierCV
 
 X = np.random.default_rng(0).normal(size=(70, 6)).astype(np.float32)
 Y = (X[:, 0] > X[:, 1]).astype(int)
@@ -57,3 +57,23 @@ def test_noise_is_not_compiled(options):
     net = fitted(compile=True, compile__backend=compiler, **options)
     np.testing.assert_array_equal(net.predict_proba(X), fitted(**options).predict_proba(X))
     assert compiler.n_graphs == 0
+
+
+@pytest.mark.parametrize("batch_size", [-1, 70, 500])
+def test_all_rows_in_one_batch_are_compiled_too(batch_size):
+    compiler = Counting()
+    options = {"max_epochs": 3, "batch_size": batch_size, "random_state": 0}
+    AdvBPClassifier((5,), compile=True, compile__backend=compiler, **options).fit(X, Y)
+    assert compiler.n_graphs == 1
+
+
+def test_stacks_are_not_compiled(monkeypatch):
+    axes = []  # of 6 nets with 6 rows a batch
+
+    def counting_compile(function, **options):
+        return lambda x, y, **keywords: axes.append(x.ndim) or function(x, y, **keywords)
+
+    monkeypatch.setattr(torch, "compile", counting_compile)
+    options = {"max_epochs": 2, "batch_size": 6, "epsilons": [0.1, 0.2], "cv": 3}
+    AdvBPClassifierCV((5,), compile=True, random_state=0, **options).fit(X, Y)
+    assert axes and set(axes) == {2}  # those of the fit on all rows

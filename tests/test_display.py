@@ -175,3 +175,10 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
     message = r"RobustnessCurveDisplay needs matplotlib, .* extra 'plot': python -m pip install"
     with pytest.raises(ImportError, match=message):
         RobustnessCurveDisplay(epsilons=[0], accuracies=[1]).plot()
+
+
+def test_examples_need_axes_of_a_grid():
+    net = AdvBPClassifier(max_epochs=1, random_state=0).fit(X, Y)
+    ax = Figure().add_axes((0, 0, 1, 1))
+    with pytest.raises(ValueError, match="ax must be one of a grid"):
+        AdversarialExamplesDisplay.from_estimator(net, X[:2], ax=ax)

@@ -7,6 +7,7 @@ from torch import nn
 
 from sk_advbp import AdvBPClassifier
 from sk_advbp.callbacks import OverfittingWatch
+from sk_advbp.regressor import AdvBPRegressor
 from sk_advbp.robustness import adversarial_accuracy_score
 
 X, Y = load_iris(return_X_y=True)
@@ -157,3 +158,9 @@ def test_a_run_that_does_collapse():
     # The weights of the best epoch are back, in a net that saw none of these rows.
     restored = adversarial_accuracy_score(net, *unseen, 0.2)
     assert restored > max(last["watch_pgd"] + 0.1, before - 0.1)
+
+
+def test_of_classifiers_only():
+    watch = OverfittingWatch((X, Y))
+    with pytest.raises(TypeError, match="OverfittingWatch compares accuracies, of classifiers"):
+        AdvBPRegressor(max_epochs=1, callbacks=[watch]).fit(X, Y)
