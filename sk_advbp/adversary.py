@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
+from sklearn.utils.validation import _check_sample_weight, check_consistent_length
 from skorch.utils import is_dataset
 
 from sk_advbp import backprop
@@ -48,7 +49,7 @@ def perceptron_gradient(module, output):
     weights = [layer.weight.detach() for layer in module.layers]
     biases = [layer.bias.detach().unsqueeze(-1) for layer in module.layers]
     # ∂ℓ/∂(log p) for softmax, one-hot labels for logistic; a weight of 1 keeps rows apart.
-    columns = torch.eye(len(biases[-1])).to(weights[0]) * (-1 if output == "softmax" else 1)
+    scale = -1.0 if output == "softmax" else 1.0
 
     @torch.no_grad()
     def gradient(x, target):
@@ -56,7 +57,8 @@ def perceptron_gradient(module, output):
         if output == "identity":
             target = target.mT
         else:
-            target = columns.index_select(1, logits.argmax(0) if target is None else target)
+            labels = logits.argmax(0) if target is None else target
+            target = backprop.one_hot(labels, len(logits), scale, logits.dtype)
         _, delta = backprop.loss_and_delta(logits, target, 1.0, output, with_loss=False)
         descent = backprop.deltas(delta, weights, hidden, module.activation)
         return backprop.input_gradient(descent, weights)
@@ -123,7 +125,8 @@ class AdversaryMixin:
         X : array-like of shape (n_samples, n_features)
             Clean samples, in the units of ``fit``.
         y : array-like of shape (n_samples,) or None, default=None
-            Their labels; None: those that the net predicts.
+            Their labels; None: those that the net predicts. Of a regressor the true values, of
+            the shape that ``fit`` had, and never None.
         epsilon : float, array of the shape of one sample, or None, default=None
             Largest perturbation, in the units of X; None: that of the training. A feature
             of ε = 0 does not move.
@@ -158,7 +161,8 @@ class AdversaryMixin:
         sklearn.exceptions.NotFittedError
             Before ``fit``.
         ValueError
-            For an unknown attack, parameters out of range, or labels of no class.
+            For an unknown attack, parameters out of range, labels of no class, or X and y of
+            different lengths.
 
         Notes
         -----
@@ -175,12 +179,13 @@ class AdversaryMixin:
         """
         self.check_is_fitted()
         x = self._validated(X, reset=False)
+        check_consistent_length(x, y)
         options = {"epsilon": epsilon, "attack": attack, "norm": norm, "clip": clip}
         options |= {"n_steps": n_steps, "step_size": step_size, "n_restarts": n_restarts}
         options["random_state"] = random_state
         # Of a regressor there are no predicted labels, and `_attacked_target` says so.
         labels = y is None and self.output != "identity"
-        predicted = labels and attack == "fgsm" and self._closed_form_gradient() is not None
+        predicted = labels and attack == "fgsm" and self._has_closed_form()
         with evaluation_mode(self.module_, torch.device(self.device_)):
             dataset = ArrayDataset(x, None if predicted else self._attacked_target(x, y))
             batches = self._attacked_batches(dataset, predicted=predicted, **options)
@@ -203,6 +208,9 @@ class AdversaryMixin:
             dataset = X
         else:
             X = self._validated(X, reset=False)
+            check_consistent_length(X, y)
+            if sample_weight is not None:
+                sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
             dataset = ArrayDataset(X, self._attacked_target(X, y))
         with evaluation_mode(self.module_, torch.device(self.device_)):
             batches = self._attacked_batches(dataset, until_fooled=True, **options)
@@ -217,7 +225,9 @@ class AdversaryMixin:
         attack, move = self._attack_options(**options)
         if attack == "pgd":
             move["until_fooled"] = until_fooled
-        gradient = self._closed_form_gradient()
+        gradient = None
+        if self._has_closed_form():
+            gradient = perceptron_gradient(self.module_, self._built_from["output"])
         for x, target in chain.from_iterable(map(self._pieces, self.get_iterator(dataset))):
             objective = Objective(self._losses_and_errors, None if predicted else target, gradient)
             yield objective, ATTACKS[attack](objective, x, **move)
@@ -228,7 +238,7 @@ class AdversaryMixin:
         An activation of some 4 MB is memory that is used again; one of 32 MB is asked of the
         system each time, and a row count that is no multiple of 64 slows the products down.
         """
-        x, target = self._input(batch[0]), torch.as_tensor(batch[1], device=self.device_)
+        x, target = self._input(batch[0]), self._target(batch[1])
         if not self._has_own_module or x.device.type != "cpu":
             return iter([(x, target)])
         rows = max(1, self._rows_at_once() // 512) * 64
@@ -241,11 +251,12 @@ class AdversaryMixin:
         validate_parameter_constraints(constraints, given, "adversarial_examples")
         if isinstance(clip, str) and clip != "same":
             raise InvalidParameterError(f"clip must be (low, high), None or 'same'. Got {clip!r}.")
+        trained = self._perturbed_with
         if epsilon is None:
-            epsilon = self._absolute_epsilon()
+            epsilon = trained["epsilon"]
         epsilon = check_epsilon(epsilon, self.sample_shape_)
-        clip = check_clip(self.clip if isinstance(clip, str) else clip, self.sample_shape_)
-        move = dict(self._displacement_by(epsilon, norm or self.norm, clip).keywords)
+        clip = check_clip(trained["clip"] if isinstance(clip, str) else clip, self.sample_shape_)
+        move = dict(self._displacement_by(epsilon, norm or trained["norm"], clip).keywords)
         if attack == "pgd":
             n_steps = of_pgd["n_steps"]
             generators = restart_generators(of_pgd["n_restarts"], of_pgd["random_state"])
@@ -257,9 +268,3 @@ class AdversaryMixin:
         """Return (loss, misclassified), each of shape (n,)."""
         losses, fooled = self._row_losses(target)(x)
         return (losses.flatten(1).sum(1) if losses.ndim > 1 else losses), fooled
-
-    def _closed_form_gradient(self):
-        """Return `perceptron_gradient` where the training, too, is in closed form, else None."""
-        if self._closed_form_of(self.module_) is None or self.get_params_for("criterion"):
-            return None
-        return perceptron_gradient(self.module_, self.output)

@@ -36,6 +36,9 @@ __all__ = ["adversarial_gradients"]
 
 _aten = torch.ops.aten
 
+# Classes up to which an identity is kept, for the targets: 64 kB in float32.
+MOST_CACHED = 128
+
 # name: (f in place, δ ⊙ f'(h) written over δ); every f' here is a function of h = f(z).
 ACTIVATIONS = {
     "identity": (lambda z: z, lambda delta, h: delta),
@@ -93,8 +96,29 @@ def forward(x, weights, biases, activation, masks=None):
 
 @lru_cache(maxsize=16)
 def scaled_identity(m, scale, dtype, device):
-    """Return scale · I, of which a target takes columns: cheaper than zeros and a scatter."""
+    """Return scale · I."""
     return torch.eye(m, dtype=dtype, device=device).mul_(scale)
+
+
+def one_hot(y, m, scale, dtype):
+    """Return ([K,] m, n), with `scale` in row y of each column and 0 elsewhere.
+
+    Parameters
+    ----------
+    y : torch.Tensor of shape ([K,] n) of integers
+    m : int
+    scale : float
+    dtype : torch.dtype
+    """
+    # What is compiled has no cache to look into.
+    if m > MOST_CACHED or torch.compiler.is_compiling():
+        shape = (*y.shape[:-1], m, y.shape[-1])
+        return torch.zeros(shape, dtype=dtype, device=y.device).scatter_(-2, y.unsqueeze(-2), scale)
+    # Columns of an identity are cheaper than zeros and a scatter.
+    identity = scaled_identity(m, scale, dtype, y.device)
+    if y.ndim == 2:
+        return identity[:, y].transpose(0, 1).contiguous()
+    return identity.index_select(1, y)
 
 
 def targets(y, sample_weight, output, logits_shape, dtype):
@@ -126,14 +150,7 @@ def targets(y, sample_weight, output, logits_shape, dtype):
         return y.mT, weight
     softmax = output == "softmax"
     scale = 1.0 if not softmax else -weight if sample_weight is None else -1.0
-    # What is compiled has no cache to look into.
-    cached = not torch.compiler.is_compiling()
-    identity = scaled_identity if cached else scaled_identity.__wrapped__
-    target = identity(logits_shape[-2], scale, dtype, y.device)
-    if y.ndim == 2:
-        target = target[:, y].transpose(0, 1).contiguous()
-    else:
-        target = target.index_select(1, y)
+    target = one_hot(y, logits_shape[-2], scale, dtype)
     if softmax and sample_weight is not None:
         target = target * weight
     if target.ndim < len(logits_shape):

@@ -133,15 +133,16 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     predict_nonlinearity : callable, None or "auto", default="auto"
         Map from logits to what ``predict_proba`` returns. ``"auto"`` follows from `output`.
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the weights of the last call.
+        Whether ``fit`` goes on from the weights of the last call, with the net as it was built
+        then.
     verbose : int, default=0
         1 prints a line an epoch.
     device : str or torch.device, default="auto"
         ``"auto"`` is CUDA when available, else the CPU.
     dtype : {"auto", "float32", "float64"}, default="auto"
-        Of weights and computation. ``"auto"``: float64 for input that is not float32, while X
-        has at most 25,000 values, else float32. A module of yours runs in float32 unless
-        ``"float64"`` is given.
+        Of weights and computation. ``"auto"``: float64 for input that is neither float16
+        nor float32, while X has at most 25,000 values and `amp` is False, else float32. A module
+        of yours runs in float32 unless ``"float64"`` is given.
     perturbation_dtype : {"auto", "float32", "bfloat16"}, default="auto"
         Of the first pass, of which only a direction is wanted; the update keeps that of the
         weights. ``"auto"``: bfloat16 where the hardware has products of it (AMX, AVX512-BF16,
@@ -163,7 +164,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     iterator_valid : iterator class, default=sk_advbp.batches.Batches
         The same for prediction and validation.
     dataset : Dataset class, default=sk_advbp.batches.ArrayDataset
-        skorch's, for data that do not come as arrays.
+        skorch's, and not used: arrays become an ``ArrayDataset``, a Dataset stays what it is.
     random_state : int, RandomState instance or None, default=None
         Seed of initialisation, shuffling, dropout and random perturbations. An int gives the
         same weights, bit by bit, on the same machine with the same number of torch threads;
@@ -257,6 +258,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     }
 
     valid_score = "valid_acc"
+    _target_dtype = torch.int64
     _target_checks = {"multi_output": False}
 
     def __init__(
@@ -429,11 +431,13 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         """Return the weight that each row has by its class; None without `class_weight`."""
         if self.class_weight is None:
             return None
-        present = np.unique(target)
+        # "balanced" is about the classes that are here, a dict may name others.
+        given = isinstance(self.class_weight, dict)
+        which = np.arange(len(self.classes_)) if given else np.unique(target)
         per_class = np.ones(len(self.classes_))
-        per_class[present] = compute_class_weight(
+        per_class[which] = compute_class_weight(
             self.class_weight,
-            classes=self.classes_[present],
+            classes=self.classes_[which],
             y=self._decode(target),
             sample_weight=sample_weight,
         )
@@ -474,7 +478,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         return lambda logits: self._log_probabilities(logits).exp()
 
     def _log_probabilities(self, logits):
-        if self.output == "logistic" and self.criterion is None:
+        if isinstance(self.criterion_, LogisticOutputLoss):
             logits = F.logsigmoid(logits)
         return F.log_softmax(logits, dim=1)
 

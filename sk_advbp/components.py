@@ -58,17 +58,17 @@ class Components(NeuralNet):
         return self.module is None
 
     @contextmanager
-    def _lent_generator(self):
+    def _lent_generator(self, iterator=None):
         """Seed torch's global generator from ours for code that knows no other.
 
-        Modules, losses and iterators of the user draw from the global one. It is as
+        Modules, iterators and datasets of the user draw from the global one. It is as
         before when they have finished; fits in other threads wait for it.
         """
-        if self._has_own_module and self.iterator_train is Batches:
+        if self._has_own_module and (iterator is None or isinstance(iterator, Batches)):
             yield
             return
         device = torch.device(self.device_)
-        seed = int(torch.randint(2**62, (), generator=self.generator_))
+        seed = int(torch.randint(2**62, (), generator=self.generator_, device="cpu"))
         with GLOBAL_GENERATOR, torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.default_generator.manual_seed(seed)
             if device.type == "cuda":
@@ -123,18 +123,22 @@ class Components(NeuralNet):
         """Build `criterion_`, which returns one loss a sample."""
         criterion = self.criterion or self._default_criterion()
         try:
-            self.criterion_ = criterion(**self.get_params_for("criterion") | {"reduction": "none"})
+            criterion_ = criterion(**self.get_params_for("criterion") | {"reduction": "none"})
         except TypeError as error:
             raise ValueError(
                 f"criterion must be a class that takes reduction='none', so that each sample "
                 f"has a loss of its own. Got {criterion!r}: {error}"
             ) from error
+        if isinstance(criterion_, torch.nn.Module):
+            criterion_ = criterion_.to(getattr(torch, self.dtype_))
+        self.criterion_ = criterion_
         return self
 
     def get_params_for_optimizer(self, prefix, named_parameters):
         """Return the optimizer's arguments: skorch's, and `fused` where torch has it."""
         args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
-        if self.optimizer in FUSED_OPTIMIZERS and "foreach" not in kwargs:
+        excluded = "foreach" in kwargs or kwargs.get("differentiable")
+        if self.optimizer in FUSED_OPTIMIZERS and not excluded:
             kwargs.setdefault("fused", torch.device(self.device_).type in ("cpu", "cuda"))
         return args, kwargs
 
@@ -145,6 +149,9 @@ class Components(NeuralNet):
         """
         parameters = self.get_all_learnable_params()
         (groups,), kwargs = self.get_params_for_optimizer("optimizer", parameters)
+        unknown = kwargs.keys() - self.optimizer_.defaults.keys()
+        if unknown:
+            raise TypeError(f"{self.optimizer.__name__} has no parameters {sorted(unknown)}.")
         for live, given in zip(self.optimizer_.param_groups, groups, strict=True):
             live.pop("initial_lr", None)
             live.update(kwargs | {k: v for k, v in given.items() if k != "params"})

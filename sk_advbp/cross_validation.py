@@ -162,6 +162,9 @@ def cross_validated(net, folds, epsilons, scoring=None, n_jobs=None):
 @contextmanager
 def _threads_shared_by(jobs):
     """Let each of `jobs` threads use its share of torch's threads."""
+    if jobs == 1:
+        yield
+        return
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, before // jobs))
     try:

@@ -38,6 +38,18 @@ __all__ = ["AdversarialEstimator"]
 # Bytes of the widest activation when predicting: large products without large memory.
 PREDICTION_BYTES = 2**25
 
+# What the net is built from, which only a fit that starts anew can change.
+BUILT_FROM = (
+    "activation",
+    "dropout",
+    "input_dropout",
+    "output",
+    "module",
+    "criterion",
+    "optimizer",
+    "dtype",
+)
+
 FITTED_BOOKKEEPING = ("_modules", "_criteria", "_optimizers")
 CALLBACK_CONTEXT = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
 
@@ -98,6 +110,10 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
     def set_params(self, **params):
         """Set parameters: they count from the next call of ``fit`` or ``partial_fit``.
 
+        Those that the net is built from (``hidden_layer_sizes``, ``activation``, ``dropout``,
+        ``output``, ``optimizer`` and others) count from the next ``fit`` from scratch: training
+        that goes on, by ``warm_start`` or ``partial_fit``, refuses another value of them.
+
         While a fit is running, a callback's change of ``lr`` or ``optimizer__…`` takes
         effect at once, as in skorch.
 
@@ -124,6 +140,10 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
         parameters = self.get_params(deep=False)
         validate_parameter_constraints(self._parameter_constraints, parameters, type(self).__name__)
         check_hidden_layer_sizes(self.hidden_layer_sizes)
+        if self.early_stopping and self.callbacks == "disable":
+            raise InvalidParameterError(
+                "early_stopping=True is done by a callback. Got callbacks='disable'."
+            )
         if self.amp and self.dtype == "float64":
             raise InvalidParameterError("amp=True keeps float32 weights. Got dtype='float64'.")
 
@@ -140,6 +160,25 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
             "input_dropout": self.input_dropout,
         }
 
+    def initialize(self):
+        """Build the parts of the net, as skorch does, and note what they are built from."""
+        self._built_from = self._building_parameters()
+        return super().initialize()
+
+    def _building_parameters(self):
+        sizes = check_hidden_layer_sizes(self.hidden_layer_sizes)
+        return {"hidden_layer_sizes": sizes} | {name: getattr(self, name) for name in BUILT_FROM}
+
+    def _check_unchanged(self):
+        """Raise ValueError where the parameters ask for another net than that which is there."""
+        now = self._building_parameters()
+        for name, before in self._built_from.items():
+            if now[name] is not before and now[name] != before:
+                raise ValueError(
+                    f"Training goes on with the net that was built with {name}={before!r}. Got "
+                    f"{now[name]!r}: for another net call fit with warm_start=False."
+                )
+
     # ---- fit -------------------------------------------------------------------------
 
     def _fit(self, X, y, sample_weight, *, fresh, incremental=False, **target_options):
@@ -151,11 +190,13 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
                 self.device_ = check_device(self.device)
             self._announce(fresh=fresh, incremental=incremental, **target_options)
             dataset, target = self._training_dataset(X, y, sample_weight, reset=fresh)
+            self._perturbed_with = self._perturbation()
             displacement = self._displacement()
             if fresh:
                 self.generator_ = torch.Generator().manual_seed(check_seed(self.random_state))
                 self.initialize()
             else:
+                self._check_unchanged()
                 self._reapply_optimizer_parameters()
                 if not incremental:
                     self._initialize_callbacks()
@@ -165,17 +206,17 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
 
     def _displacement(self):
         """Return the map (gradient closure, x) → x'; None where ε = 0 moves nothing."""
-        epsilon = self._absolute_epsilon()
-        clip = check_clip(self.clip, self.sample_shape_)
-        if not np.any(epsilon) or self.clean_weight == 1:
+        if not np.any(self._perturbed_with["epsilon"]) or self.clean_weight == 1:
             return None
         return self._displacement_by(
-            epsilon, self.norm, clip, random_start=self.random_start, perturbation=self.perturbation
+            **self._perturbed_with, random_start=self.random_start, perturbation=self.perturbation
         )
 
-    def _absolute_epsilon(self):
-        """Return ε of the training in the units of X."""
-        return check_epsilon(self.epsilon, self.sample_shape_) * self.epsilon_unit_
+    def _perturbation(self):
+        """Return ε in the units of X, the norm and the bounds, as the parameters have them."""
+        epsilon = check_epsilon(self.epsilon, self.sample_shape_) * self.epsilon_unit_
+        clip = check_clip(self.clip, self.sample_shape_)
+        return {"epsilon": epsilon, "norm": self.norm, "clip": clip}
 
     def _displacement_by(self, epsilon, norm, clip, **options):
         # Zero-dimensional tensors, too: on small batches a product with a number costs more.
@@ -195,17 +236,34 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
     def _unchanged_on_error(self, fresh):
         """Leave the estimator as it was where the body raises."""
         before = dict(vars(self))
-        if not fresh:
-            trained = ("module_", "criterion_", "optimizer_", "history_", "generator_")
-            # In one call, so that the copied optimizer steps the copied weights.
-            before |= deepcopy({name: before[name] for name in trained})
+        trained = None if fresh else self._trained_state()
         try:
             yield
         except BaseException:
             before |= {k: v for k, v in vars(self).items() if k in CALLBACK_CONTEXT}
             vars(self).clear()
             vars(self).update(before)
+            if trained is not None:
+                self._restore(*trained)
             raise
+
+    def _trained_state(self):
+        """Return a copy of what training changes."""
+        parts = (self.module_, self.criterion_, self.optimizer_)
+        # A criterion may be a mere function.
+        states = [deepcopy(p.state_dict()) if hasattr(p, "state_dict") else None for p in parts]
+        return states, len(self.history), self.generator_.get_state()
+
+    def _restore(self, states, n_epochs, generator_state):
+        """Undo what training has changed since `_trained_state`."""
+        parts = (self.module_, self.criterion_, self.optimizer_)
+        for part, state in zip(parts, states, strict=True):
+            if state is not None:
+                part.load_state_dict(state)
+        self.optimizer_.zero_grad()
+        self.module_.eval()
+        del self.history[n_epochs:]
+        self.generator_.set_state(generator_state)
 
     # ---- HTML ------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 
@@ -11,7 +10,6 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import Callback, Checkpoint, PassthroughScoring
 from skorch.dataset import get_len, unpack_data
-from skorch.utils import to_tensor
 from torch.optim.lr_scheduler import LinearLR
 
 from sk_advbp.backprop import adversarial_gradients
@@ -30,6 +28,7 @@ PIECES_OF_TRAINING = (
     "_training",
     "_incremental",
     "_schedule",
+    "_batch_rows",
     "_displace",
     "_closed_form",
     "_fused_step",
@@ -71,10 +70,12 @@ class AdversarialNet(Components):
     """
 
     valid_score = None
+    _target_dtype = None  # None: as it comes
     _displace = None
     _closed_form = None
     _fused_step = None
     _schedule = None
+    _batch_rows = None
     _incremental = False
     _training = False
 
@@ -84,18 +85,21 @@ class AdversarialNet(Components):
         """Return the X side of a batch as a tensor of the module's device and dtype."""
         if isinstance(x, WeightedInput):
             x = x.x
-        if not torch.is_tensor(x):
-            x = to_tensor(x, device=self.device_)
-        return x.to(self.device_, getattr(torch, self.dtype_)) if torch.is_tensor(x) else x
+        x = x if torch.is_tensor(x) else torch.as_tensor(x, device=self.device_)
+        return x.to(self.device_, getattr(torch, self.dtype_))
+
+    def _target(self, y):
+        """Return the y side of a batch as the loss takes it, on the module's device."""
+        y = y if torch.is_tensor(y) else torch.as_tensor(y, device=self.device_)
+        return y.to(self.device_, self._target_dtype)
 
     def infer(self, x, **fit_params):
         """Return the module's output for the X side of a batch, without its weights."""
-        x = self._input(x)
-        return self.module_(**x) if isinstance(x, Mapping) else self.module_(x)
+        return self.module_(self._input(x))
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Return Σwℓ/Σw over the batch; w = 1 where the batch has no weights."""
-        losses = self.criterion_(y_pred, to_tensor(y_true, device=self.device_))
+        losses = self.criterion_(y_pred, self._target(y_true))
         if losses.shape[:1] != y_pred.shape[:1]:
             raise ValueError(
                 f"criterion must return one loss a sample, {len(y_pred)} here. Got a tensor of "
@@ -116,7 +120,7 @@ class AdversarialNet(Components):
             ``loss``, the mean loss that is minimised, and ``y_pred`` at x'.
         """
         Xi, yi = unpack_data(batch)
-        x = self._input(Xi)
+        x, yi = self._input(Xi), self._target(yi)
         if self._closed_form is not None:
             return self._closed_form_step(x, yi, Xi.weight if type(Xi) is WeightedInput else None)
         self._set_training(True)
@@ -142,8 +146,9 @@ class AdversarialNet(Components):
     def _first_pass_dtype(self):
         """Return the dtype of the first pass where it is not that of the weights, else None."""
         if self.perturbation_dtype == "auto":
+            rows = self._batch_rows or self.batch_size
             low = self.dtype_ == "float32" and pays_in_bfloat16(
-                self.device_, self.batch_size * sum(p.numel() for p in self.module_.parameters())
+                self.device_, rows * sum(p.numel() for p in self.module_.parameters())
             )
         else:
             low = self.perturbation_dtype == "bfloat16"
@@ -154,8 +159,8 @@ class AdversarialNet(Components):
         device = torch.device(self.device_).type
         return torch.autocast(device, torch.bfloat16) if enabled else nullcontext()
 
-    def _closed_form_of(self, module):
-        """Return the step's gradients as a function of (x, y, …), where they are known.
+    def _has_closed_form(self):
+        """Return whether the gradients are known in closed form.
 
         They are for the package's perceptron with a loss of its own, unless a subclass has
         changed what is computed.
@@ -165,7 +170,11 @@ class AdversarialNet(Components):
             for name in ("infer", "get_loss")
         )
         own_loss = self.criterion is None and not self.get_params_for("criterion")
-        if not self._has_own_module or not own_loss or changed:
+        return self._has_own_module and own_loss and not changed
+
+    def _closed_form_of(self, module):
+        """Return the step's gradients as a function of (x, y, …), None where not known."""
+        if not self._has_closed_form():
             return None
         return partial(
             self._closed_form.func if self._closed_form else self._gradients(),
@@ -183,7 +192,7 @@ class AdversarialNet(Components):
         if not self.compile or self._draws_noise():
             return adversarial_gradients
         options = self.get_params_for("compile")
-        return CompiledGradients(self.batch_size, torch.device(self.device_), **options)
+        return CompiledGradients(torch.device(self.device_), **options)
 
     def _closed_form_step(self, x, y, weight):
         """Fill ``.grad`` as back-propagation would, without a graph."""
@@ -272,7 +281,7 @@ class AdversarialNet(Components):
             self._begin_epoch(iterator)
         heard = self._batches_are_heard()
         means = RunningMeans()
-        with self._lent_generator() if training else nullcontext():
+        with self._lent_generator(iterator) if training else nullcontext():
             for batch in iterator:
                 if heard:
                     self.notify("on_batch_begin", batch=batch, training=training)
@@ -285,6 +294,8 @@ class AdversarialNet(Components):
         self.history.record(f"{prefix}_batch_count", len(means.weights))
         self._record(f"{prefix}_loss", means.mean_loss(), better=min)
         if training:
+            if not means.weights:
+                raise ValueError("There is no mini-batch: see iterator_train__drop_last.")
             self._check_finite("training loss", self.history[-1, "train_loss"])
         else:
             self._record(self.valid_score, means.mean_score(), better=max)
@@ -303,12 +314,14 @@ class AdversarialNet(Components):
             self.module_.generator = self._noise_generator()
         if self._displace is not None and self._draws_noise():
             self._displace.keywords["generator"] = self._noise_generator()
+        self._batch_rows = getattr(iterator, "batch_size", None)
         # Callbacks may have frozen parameters or replaced the optimizer since the last epoch.
         self._closed_form = self._closed_form_of(self.module_)
         self._fused_step = self._fused_step_of(self.optimizer_) or None
         if self.lr_schedule == "linear" and self._schedule is None and not self._incremental:
             steps = self.max_epochs * len(iterator)
             self._schedule = LinearLR(self.optimizer_, 1.0, 0.0, total_iters=steps)
+            self._fused_step = None  # the schedule wants to see one whole step
 
     def _draws_noise(self):
         """Return whether the perturbation needs random numbers."""
@@ -318,14 +331,14 @@ class AdversarialNet(Components):
         """Return a generator on the device; on CUDA one that is seeded from ours."""
         if torch.device(self.device_).type == "cpu":
             return self.generator_
-        seed = int(torch.randint(2**62, (), generator=self.generator_))
+        seed = int(torch.randint(2**62, (), generator=self.generator_, device="cpu"))
         return torch.Generator(self.device_).manual_seed(seed)
 
     def _record(self, name, value, better):
         """Record `value`, and whether it is the best so far, as skorch's callbacks do."""
-        earlier = [row[name] for row in self.history[:-1] if name in row]
+        best = next((row[name] for row in reversed(self.history) if row.get(f"{name}_best")), value)
         self.history.record(name, value)
-        self.history.record(f"{name}_best", better([value, *earlier]) == value)
+        self.history.record(f"{name}_best", better([value, best]) == value)
 
     def _check_finite(self, what, value):
         if not math.isfinite(value):
@@ -409,6 +422,8 @@ class RunningMeans:
 
     def _mean(self, values):
         values, weights = values.double(), self.weights
-        weights = torch.stack(weights) if torch.is_tensor(weights[0]) else torch.tensor(weights)
-        weights = weights.to(values)
+        if torch.is_tensor(weights[0]):
+            weights = torch.stack(weights).to(values)
+        else:
+            weights = values.new_tensor(weights)
         return float(values @ weights / weights.sum())

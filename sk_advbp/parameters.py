@@ -6,7 +6,7 @@ import numbers
 import numpy as np
 import torch
 from scipy import sparse
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, InvalidParameterError, Options, StrOptions
 from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
 
@@ -35,6 +35,8 @@ PREFIXES = (
     "compile",
 )
 
+COLUMNS_AT_ONCE = 64
+
 _RATE = Interval(numbers.Real, 0, 1, closed="left")
 _SHARE = Interval(numbers.Real, 0, 1, closed="both")
 _COUNT = Interval(numbers.Integral, 1, None, closed="left")
@@ -59,7 +61,8 @@ def check_device(device):
 def check_array_parameter(value, name, shape, accepted):
     """Return `value` as a float or as a float64 array of `shape`."""
     try:
-        array = np.asarray(value, dtype=np.float64)
+        array = np.asarray(value)
+        array = array.astype(np.float64) if array.dtype.kind in "buifO" else np.asarray(math.nan)
     except (TypeError, ValueError):
         array = np.asarray(math.nan)
     if array.shape not in ((), shape) or np.isnan(array).any():
@@ -97,8 +100,14 @@ def standard_deviation(X, sample_weight=None):
         _, variance = mean_variance_axis(X.astype(np.float64), axis=0, weights=weight)
         low, high = min_max_axis(X, axis=0)
     else:
-        mean = np.average(X, axis=0, weights=weight)
-        variance = np.average(np.square(X - mean), axis=0, weights=weight)
+        columns = X.reshape(len(X), -1)
+        variance = np.empty(columns.shape[1])
+        # Some columns at a time: what is computed in between is float64.
+        for block in gen_batches(len(variance), COLUMNS_AT_ONCE):
+            x = columns[:, block]
+            mean = np.average(x, axis=0, weights=weight)
+            variance[block] = np.average(np.square(x - mean), axis=0, weights=weight)
+        variance = variance.reshape(X.shape[1:])
         low, high = X.min(axis=0), X.max(axis=0)
     # The mean of equal numbers may be rounded.
     return np.where(low == high, 0.0, np.sqrt(np.maximum(variance, 0)))

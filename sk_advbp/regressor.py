@@ -249,8 +249,11 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
         rows = y.reshape(len(y), -1)
         if reset:
             self._target_shape = y.shape[1:]
-            self.y_mean_ = np.average(rows, axis=0, weights=sample_weight)
-            deviation = standard_deviation(rows, sample_weight)
+            with np.errstate(over="ignore", invalid="ignore"):
+                self.y_mean_ = np.average(rows, axis=0, weights=sample_weight)
+                deviation = standard_deviation(rows, sample_weight)
+            if not np.isfinite(deviation).all():
+                raise ValueError("y contains values too large: their squares are not finite.")
             self.y_scale_ = np.where(deviation > 0, deviation, 1.0)
         if rows.shape[1:] != self.y_mean_.shape:
             raise ValueError(f"y has {rows.shape[1]} outputs. Expected {self.n_outputs_}.")

@@ -67,7 +67,8 @@ class AdvBPClassifierCV(AdvBPClassifier):
         in units of `epsilon_unit`.
     {epsilon_unit}
     cv : int, cross-validation generator, iterable of (train, test) or None, default=None
-        As in `sklearn.model_selection.GridSearchCV`; None is 5 stratified folds.
+        As in `sklearn.model_selection.GridSearchCV`; None is 5 stratified folds. Where the folds
+        go by groups, give ``list(GroupKFold().split(X, y, groups))``.
     scoring : str, callable or None, default=None
         What chooses ε, as in ``GridSearchCV``; None is accuracy. It is weighted by
         `sample_weight` where it takes weights. ``score`` stays the accuracy.

@@ -106,6 +106,7 @@ class Stack:
             epsilon = np.stack([np.atleast_1d(m.epsilon * m.unit) for m in self.members])
             clip = check_clip(net.clip, net.sample_shape_)
             perturb = net._displacement_by(epsilon[:, None, :], net.norm, clip)
+        net._batch_rows = max(stream.batch_size for stream in self._streams)
         closed_form = net._closed_form_of(net.module_)
         return partial(closed_form, weights=self.weights, biases=self.biases, perturb=perturb)
 
@@ -216,6 +217,7 @@ class Stack:
         net.epsilon_unit_ = member.unit
         net.generator_ = torch.Generator().manual_seed(member.stream.seed)
         net.initialize()
+        net._perturbed_with = net._perturbation()
         own = net.get_all_learnable_params()
         with torch.no_grad():
             for (_, parameter), (_, stacked) in zip(own, self.parameters, strict=True):

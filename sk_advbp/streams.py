@@ -58,9 +58,9 @@ class Stream:
 
     def epoch(self, generator, length):
         """Return (rows, weights) in the order of an epoch, padded to `length` with weight 0."""
-        order = torch.randperm(len(self.rows), generator=generator)
+        order = torch.randperm(len(self.rows), generator=generator, device="cpu")
         padding = (0, length - len(order))
-        weight = torch.ones(len(order)) if self.weight is None else self.weight[order]
+        weight = torch.ones(len(order), device="cpu") if self.weight is None else self.weight[order]
         return pad(self.rows[order], padding), pad(weight, padding)
 
 

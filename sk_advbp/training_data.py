@@ -1,16 +1,19 @@
 """What the user hands in becomes what the net trains on: arrays, weights, datasets, splits."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from scipy import sparse
 from sklearn.model_selection import train_test_split
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_sample_weight, validate_data
-from skorch.utils import data_from_dataset, is_dataset
-from torch.utils.data import DataLoader, Subset
+from skorch.dataset import Dataset
+from skorch.utils import is_dataset
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from sk_advbp.batches import ArrayDataset
+from sk_advbp.batches import ArrayDataset, unwrap_subset
 from sk_advbp.parameters import check_epsilon_unit
 
 __all__ = ["TrainingData"]
@@ -21,6 +24,23 @@ FLOAT64_VALUES = 25_000
 
 # Fewer held-out rows than this say nothing about when to stop.
 MIN_VALIDATION_ROWS = 10
+
+
+def arrays_of(dataset):
+    """Return the X and y of a dataset whose samples are their rows, (None, None) of any other.
+
+    A subclass of these classes may do more to a sample than to cut it from X.
+    """
+    inner, rows = unwrap_subset(dataset)
+    if type(inner) is TensorDataset and len(inner.tensors) == 2:
+        arrays = tuple(tensor.numpy(force=True) for tensor in inner.tensors)
+    elif type(inner) in (Dataset, ArrayDataset):
+        arrays = inner.X, inner.y
+    else:
+        return None, None
+    if rows is None or arrays[1] is None:
+        return arrays
+    return tuple(_safe_indexing(array, rows.numpy()) for array in arrays)
 
 
 class TrainingData:
@@ -76,12 +96,10 @@ class TrainingData:
     def _training_dataset(self, X, y, sample_weight, reset):
         """Return (dataset, target) from what the user gave to ``fit``."""
         if is_dataset(X):
-            try:
-                X, y = data_from_dataset(X)
-            except AttributeError:
-                y = None
+            dataset = X
+            X, y = arrays_of(dataset)
             if y is None:
-                return self._user_dataset(X, sample_weight, reset)
+                return self._user_dataset(dataset, sample_weight, reset)
         X, y = self._validated(X, y, reset=reset)
         y, weight = self._check_target(y), None
         if sample_weight is not None:
@@ -127,16 +145,23 @@ class TrainingData:
             raise ValueError("sample_weight needs X and y as arrays. Got a torch Dataset as X.")
         if not len(dataset):
             raise ValueError("The Dataset given as X is empty.")
-        shape = tuple(np.shape(dataset[0][0]))
+        with torch.random.fork_rng([]):  # what it draws here is not used
+            x, _ = dataset[0]
+            # With a generator, or it would draw from torch's global one.
+            loader = DataLoader(dataset, batch_size=1024, generator=torch.Generator())
+            y = np.concatenate([np.asarray(yi) for _, yi in loader])
+        shape = tuple(np.shape(x))
+        if isinstance(x, (Mapping, str)) or not shape:
+            raise ValueError(
+                "The samples of a torch Dataset must be (x, y), x an array of one axis or more. "
+                f"Got {type(x).__name__} as the first x."
+            )
         if reset:
             self.sample_shape_, self.n_features_in_ = shape, shape[0]
             self.dtype_ = "float32" if self.dtype == "auto" else self.dtype
             self.epsilon_unit_ = check_epsilon_unit(self.epsilon_unit, None, shape=shape)
         elif shape != self.sample_shape_:
             raise ValueError(f"Samples have shape {shape}. Expected {self.sample_shape_}.")
-        # With a generator, or it would draw from torch's global one.
-        loader = DataLoader(dataset, batch_size=1024, generator=torch.Generator())
-        y = np.concatenate([np.asarray(yi) for _, yi in loader])
         return dataset, self._target_of_dataset(self._check_target(y), reset)
 
     def get_split_datasets(self, X, y=None, **fit_params):
@@ -157,7 +182,7 @@ class TrainingData:
         smaller_part = min(n_valid, n - n_valid)
         if smaller_part < MIN_VALIDATION_ROWS:
             return np.arange(n), np.arange(0)
-        seed = int(torch.randint(2**31, (), generator=self.generator_))
+        seed = int(torch.randint(2**31, (), generator=self.generator_, device="cpu"))
         strata = self._strata(target, smaller_part)
         return train_test_split(np.arange(n), test_size=n_valid, random_state=seed, stratify=strata)
 
@@ -167,14 +192,8 @@ class TrainingData:
 
     def _encoded_dataset(self, dataset):
         """Return a validation set that a `train_split` made of the user's own arrays, encoded."""
-        inner = dataset
-        while isinstance(inner, Subset):
-            inner = inner.dataset
-        try:
-            X, y = (None, None) if isinstance(inner, ArrayDataset) else data_from_dataset(dataset)
-        except AttributeError:
-            return dataset
-        if y is None:
+        X, y = arrays_of(dataset)
+        if y is None or isinstance(unwrap_subset(dataset)[0], ArrayDataset):
             return dataset
         X, y = self._validated(X, y, reset=False)
         return self._array_dataset(X, self._encode(self._check_target(y), reset=False))

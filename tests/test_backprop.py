@@ -398,3 +398,16 @@ def test_extreme_logits_have_a_finite_loss_and_gradient(output, scale):
     )
     assert all(tensor.isfinite().all() for tensor in flat(result))
     assert result[0] == 1e4
+
+
+@pytest.mark.parametrize("models", [(), (2,)], ids=["one", "stack"])
+def test_targets_of_many_classes(models, monkeypatch):
+    """Beyond what is cached they are made anew, and are the same."""
+    y = torch.randint(5, (*models, N), generator=torch.Generator().manual_seed(0))
+    expected = F.one_hot(y, 5).mT * -0.5
+    for most in (5, 4):
+        monkeypatch.setattr(backprop, "MOST_CACHED", most)
+        backprop.scaled_identity.cache_clear()
+        target = backprop.one_hot(y, 5, -0.5, torch.float64)
+        assert torch.equal(target, expected.double())
+        assert backprop.scaled_identity.cache_info().currsize == (most == 5)

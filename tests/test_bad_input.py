@@ -54,6 +54,12 @@ PARAMETERS = [
     ({"epsilon": float("inf")}, VALUE, r"epsilon must be .*>= 0.* Got inf"),
     ({"epsilon": None}, VALUE, r"epsilon must be .*>= 0.* Got None"),
     ({"epsilon": "big"}, VALUE, r"epsilon must be .*>= 0.* Got 'big'"),
+    ({"epsilon": "0.3"}, VALUE, r"epsilon must be .*>= 0.* Got '0.3'"),
+    (
+        {"early_stopping": True, "callbacks": "disable"},
+        VALUE,
+        "early_stopping=True is done by a callback. Got callbacks='disable'",
+    ),
     ({"epsilon": [0.1] * 3}, VALUE, r"epsilon must be .*\(4,\).* Got .*\(3,\)"),
     ({"epsilon": np.full((1, D), 0.1)}, VALUE, r"epsilon must be .*\(4,\).* Got .*\(1, 4\)"),
     ({"epsilon": [0.1, 0.1, -2, 0.1]}, VALUE, r"epsilon must be .*>= 0.* Got .*-2"),
@@ -340,3 +346,8 @@ def test_non_finite_loss(call):
     net.partial_fit(X, Y)
     assert len(net.history) == 4
     assert np.isfinite(net.predict_proba(X)).all()
+
+
+def test_no_mini_batch():
+    with pytest.raises(ValueError, match="no mini-batch: see iterator_train__drop_last"):
+        classifier(batch_size=N + 1, iterator_train__drop_last=True).fit(X, Y)

@@ -230,3 +230,18 @@ def test_parameters_of_the_default_criterion_count():
         criterion=nn.CrossEntropyLoss, criterion__label_smoothing=0.2, hidden_layer_sizes=(100,)
     ).fit(X, Y)
     assert weights(smooth) == weights(by_class) != weights(classifier().fit(X, Y))
+
+
+def test_weights_of_the_loss_are_of_the_dtype_of_the_net():
+    weight = torch.tensor([1.0, 2.0, 3.0])
+    net = classifier(criterion=nn.CrossEntropyLoss, criterion__weight=weight, module=None)
+    assert net.set_params(dtype="float64").fit(X, Y).criterion_.weight.dtype == torch.float64
+
+
+def test_default_device_of_torch_is_not_asked():
+    options = {"max_epochs": 2, "device": "cpu", "random_state": 0}
+    net = AdvBPClassifier((8,), **options)
+    with torch.device("meta"):
+        found = net.fit(X, Y).predict_proba(X)
+        net.adversarial_examples(X, Y, attack="pgd")
+    np.testing.assert_array_equal(net.fit(X, Y).predict_proba(X), found)

@@ -99,3 +99,70 @@ def test_warm_start_goes_on_and_a_cold_start_does_not():
     linear = classifier(warm_start=True, lr=0.01).fit(X, Y)
     before = weights(linear)
     assert weights(linear.fit(X, Y)) != before
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"hidden_layer_sizes": (9,)},
+        {"activation": "tanh"},
+        {"dropout": 0.5},
+        {"output": "logistic"},
+        {"optimizer": torch.optim.SGD},
+        {"criterion": nn.MultiMarginLoss},
+        {"module": DropoutNet},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_another_net_is_refused(changed):
+    net = classifier().fit(X, Y)
+    before = weights(net)
+    net.set_params(**changed, warm_start=True)
+    for go_on in (net.fit, net.partial_fit):
+        with pytest.raises(ValueError, match=f"built with {next(iter(changed))}="):
+            go_on(X, Y)
+    assert weights(net) == before
+    assert weights(net.set_params(warm_start=False).fit(X, Y)) != before
+
+
+def test_the_same_net_given_otherwise_goes_on():
+    net = pickle.loads(pickle.dumps(classifier().fit(X, Y)))
+    net.set_params(hidden_layer_sizes=[8], lr=0.001, epsilon=0.3, device="cpu").partial_fit(X, Y)
+    assert net.n_iter_ == 4
+
+
+def test_unknown_parameter_of_the_optimizer():
+    net = classifier().fit(X, Y).set_params(optimizer__weight_deca=0.1)
+    with pytest.raises(TypeError, match=r"Adam has no parameters \['weight_deca'\]"):
+        net.partial_fit(X, Y)
+
+
+def test_pickled_net_goes_on_by_fit_without_a_warning():
+    net = pickle.loads(pickle.dumps(classifier(warm_start=True).fit(X, Y)))
+    assert net.fit(X, Y).n_iter_ == 6
+
+
+class Remembering(nn.Module):
+    """A module that keeps what it computed, as those do whose attention one wants to see."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x):
+        self.logits = self.layer(x)
+        return self.logits
+
+
+def test_a_module_that_keeps_tensors_of_the_graph():
+    net = classifier(module=Remembering).fit(X, Y)
+    before = weights(net)
+    net.partial_fit(X, Y)
+    assert weights(net) != before
+
+
+def test_weight_of_a_class_that_is_not_there_yet():
+    net = classifier(class_weight={"setosa": 2, "virginica": 3})
+    there = Y != "virginica"
+    net.partial_fit(X[there], Y[there], classes=np.unique(Y))
+    assert net.partial_fit(X, Y).n_iter_ == 2

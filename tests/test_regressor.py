@@ -328,3 +328,8 @@ def test_learns_what_a_linear_model_learns():
     ours = AdvBPRegressor(epsilon=0.1, random_state=0).fit(X[::2], Y[::2])
     linear = RidgeCV().fit(X[::2], Y[::2])
     assert ours.score(X[1::2], Y[1::2]) > linear.score(X[1::2], Y[1::2]) - 0.1
+
+
+def test_y_too_large():
+    with pytest.raises(ValueError, match="y contains values too large"):
+        regressor().fit(X, 1e200 * Y)

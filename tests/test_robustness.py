@@ -15,7 +15,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, MinMaxScaler, StandardScaler
 from skorch.callbacks import EpochScoring
 from skorch.helper import predefined_split
 from torch import nn
@@ -152,8 +152,8 @@ def test_closed_form_is_autograd(kind, norm, given_labels, monkeypatch):
     net = fitted(kind)
     options = {"epsilon": 0.3, "norm": norm, "y": NAMES if given_labels else None}
     moved = net.adversarial_examples(X_IRIS, **options)
-    assert net._closed_form_gradient() is not None
-    monkeypatch.setattr(AdvBPClassifier, "_closed_form_gradient", lambda self: None)
+    assert net._has_closed_form()
+    monkeypatch.setattr(AdvBPClassifier, "_has_closed_form", lambda self: False)
     np.testing.assert_allclose(net.adversarial_examples(X_IRIS, **options), moved, atol=2e-6)
 
 
@@ -162,7 +162,8 @@ def test_regressor_too():
     net = AdvBPRegressor((12,), max_epochs=30, epsilon=0.1, **CPU).fit(X, y)
     moved = net.adversarial_examples(X, y, epsilon=0.2)
     assert net.score(moved, y) < net.score(X, y)
-    net._closed_form_gradient = lambda: None
+    assert net._has_closed_form()
+    net._has_closed_form = lambda: False
     np.testing.assert_allclose(net.adversarial_examples(X, y, epsilon=0.2), moved, atol=1e-9)
     with pytest.raises(TypeError, match="accuracy is of classifiers"):
         adversarial_accuracy_score(net, X, y, 0.1)
@@ -403,3 +404,69 @@ def test_rows_at_rest_are_the_fooled_ones():
     assert torch.equal(*fooled)
     assert 0 < fooled[0].sum() < 40
     assert work[1] < work[0]
+
+
+@pytest.mark.parametrize("until_fooled", [False, True])
+def test_a_batch_starts_where_all_rows_would_have_started(until_fooled):
+    """Also after a batch whose rows were all fooled before the last restart."""
+    seed = torch.Generator().manual_seed(0)
+    x, slopes = (torch.randn(60, 6, generator=seed) for _ in range(2))
+    objective = Objective(lambda x, s: ((x * s).sum(1), (x * s).sin().sum(1) > 0), slopes)
+    fooled_from_the_start = objective.judge(x)[1].argsort(descending=True)
+    objective, x = objective[fooled_from_the_start], x[fooled_from_the_start]
+
+    def attacked(*parts):
+        generators = [torch.Generator().manual_seed(number) for number in range(4)]
+        options = {"n_steps": 1, "generators": generators, "until_fooled": until_fooled}
+        return torch.cat([pgd(objective[part], x[part], 0.1, **options) for part in parts])
+
+    assert objective[:20].judge(x[:20])[1].all() and not objective.judge(x)[1].all()
+    assert torch.equal(attacked(slice(60)), attacked(slice(20), slice(20, 60)))
+
+
+def test_lengths_and_weights_are_checked():
+    net = fitted("float32")
+    for X, y in ((X_IRIS[:5], NAMES[:6]), (X_IRIS[:6], NAMES[:5])):
+        with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+            net.adversarial_examples(X, y)
+        with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+            adversarial_accuracy_score(net, X, y, 0.1)
+    for weight, match in ((np.ones(149), "shape"), (-np.ones(150), "Negative")):
+        with pytest.raises(ValueError, match=match):
+            adversarial_accuracy_score(net, X_IRIS, NAMES, 0.1, sample_weight=weight)
+
+
+def test_a_net_stays_what_it_was_trained_as():
+    """Parameters that are set afterwards count from the next fit."""
+    net = AdvBPClassifier((8,), epsilon=0.2, norm="l2", clip=(0, 9), max_epochs=5, **CPU)
+    net.fit(X_IRIS, NAMES)
+    calls = {
+        "probabilities": lambda: net.predict_proba(X_IRIS),
+        "logarithms": lambda: net.predict_log_proba(X_IRIS),
+        "examples": lambda: net.adversarial_examples(X_IRIS, NAMES),
+    }
+    before = {name: call() for name, call in calls.items()}
+    net.set_params(epsilon=1.0, norm="linf", clip=None, output="logistic")
+    for name, call in calls.items():
+        np.testing.assert_array_equal(call(), before[name], err_msg=name)
+
+
+def test_sparse_through_a_pipeline():
+    X = sparse.csr_matrix(X_IRIS)
+    net = make_pipeline(MaxAbsScaler(), AdvBPClassifier((8,), max_epochs=5, **CPU)).fit(X, NAMES)
+    moved = adversarial_examples(net, X, NAMES, epsilon=0.1)
+    dense = make_pipeline(MaxAbsScaler(), AdvBPClassifier((8,), max_epochs=5, **CPU))
+    expected = adversarial_examples(dense.fit(X_IRIS, NAMES), X_IRIS, NAMES, epsilon=0.1)
+    np.testing.assert_allclose(moved, expected, atol=1e-12)
+
+
+def test_torch_default_dtype_is_not_asked():
+    net = AdvBPClassifier((8,), norm="l2", random_start=0.5, max_epochs=2, dtype="float32", **CPU)
+    torch.set_default_dtype(torch.float64)
+    options = {"attack": "pgd", "random_state": 0}
+    try:
+        moved = net.fit(X_IRIS, NAMES).adversarial_examples(X_IRIS, NAMES, **options)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    again = net.fit(X_IRIS, NAMES).adversarial_examples(X_IRIS, NAMES, **options)
+    np.testing.assert_array_equal(moved, again)

@@ -1,6 +1,7 @@
 """skorch's world: callbacks, history, checkpoints, datasets, iterators, custom modules."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import accuracy_score
@@ -20,7 +21,7 @@ from skorch.dataset import Dataset as SkorchDataset
 from skorch.dataset import ValidSplit
 from skorch.helper import predefined_split
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from sk_advbp import AdvBPClassifier
 
@@ -355,3 +356,72 @@ def test_drop_last_and_single_batch():
     net = classifier(iterator_train__drop_last=True).fit(X, Y)
     assert net.history[:, "train_batch_count"] == [5] * 4
     assert classifier(batch_size=-1).fit(X, Y).history[:, "train_batch_count"] == [1] * 4
+
+
+class Scaled(Dataset):
+    """One that has arrays, and makes something else of them."""
+
+    def __init__(self, X, y):
+        self.X, self.y = 1024 * X, y
+
+    def __len__(self):
+        return len(self.X)
+
+    def __getitem__(self, i):
+        return self.X[i] / 1024, self.y[i]
+
+
+def test_a_dataset_that_has_arrays_still_makes_its_samples():
+    order = {"iterator_train__shuffle": False, "max_epochs": 20}
+    valid = Scaled(X32[:30], CODES[:30])
+    net = classifier(train_split=predefined_split(valid), **order).fit(Scaled(X32, CODES))
+    reference = classifier(train_split=predefined_split(valid), **order).fit(X32, CODES)
+    assert weights(net) == weights(reference)
+    assert net.validation_scores_[-1] == pytest.approx(net.score(X32[:30], CODES[:30]))
+
+
+@pytest.mark.parametrize("rows", [range(5, N), list(range(5, N)), np.arange(5, N)], ids=type)
+def test_subsets_of_arrays(rows):
+    reference = classifier().fit(X32[5:], CODES[5:])
+    for whole in (
+        TensorDataset(torch.tensor(X32), torch.tensor(CODES)),
+        SkorchDataset(X32, CODES),
+        SkorchDataset(pd.DataFrame(X32), CODES),
+    ):
+        assert weights(classifier().fit(Subset(whole, rows))) == weights(reference)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float32])
+@pytest.mark.parametrize("params", [{}, {"module": Net}], ids=["ours", "own module"])
+def test_labels_of_any_dtype(dtype, params):
+    class Labels(OwnDataset):
+        def __getitem__(self, i):
+            return X32[i], dtype(CODES[i])
+
+    held_out = {"early_stopping": True, "validation_fraction": 0.3, "dtype": "float32"}
+    net, reference = (classifier(**params, **held_out).fit(d) for d in (Labels(), OwnDataset()))
+    assert weights(net) == weights(reference)
+    assert net.validation_scores_ == reference.validation_scores_
+
+
+def test_a_dataset_that_draws_is_repeatable_and_leaves_no_trace():
+    class Augmented(OwnDataset):
+        def __getitem__(self, i):
+            return X32[i] + 0.1 * torch.randn(4).numpy(), CODES[i]
+
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first = classifier().fit(Augmented())
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(4)
+    assert weights(classifier().fit(Augmented())) == weights(first)
+
+
+@pytest.mark.parametrize("sample", [{"a": X32[0]}, 1.0], ids=["dict", "number"])
+def test_samples_that_are_no_arrays(sample):
+    class Odd(OwnDataset):
+        def __getitem__(self, i):
+            return sample, CODES[i]
+
+    with pytest.raises(ValueError, match=f"Got {type(sample).__name__} as the first x"):
+        classifier().fit(Odd())
