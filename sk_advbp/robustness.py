@@ -8,6 +8,7 @@ sees: ε and clip are in the units of the transformed features.
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score
+from sklearn.utils.metadata_routing import MetadataRequest
 
 from sk_advbp.pipelines import attacked_net, original_units, transformed
 
@@ -158,6 +159,32 @@ class AdversarialScorer:
         self.options = options
         # The column in skorch's history.
         self.__name__ = f"{options.get('attack', 'pgd')}_accuracy"
+        self._request = MetadataRequest(owner=self.__name__)
+        self.set_score_request(sample_weight=None)
+
+    def set_score_request(self, *, sample_weight):
+        """Say whether it takes ``sample_weight``, where scikit-learn routes metadata.
+
+        Parameters
+        ----------
+        sample_weight : bool, None or str
+            As of ``set_score_request`` of scikit-learn's scorers.
+
+        Returns
+        -------
+        self : AdversarialScorer
+        """
+        self._request.score.add_request(param="sample_weight", alias=sample_weight)
+        return self
+
+    def get_metadata_routing(self):
+        """Return the metadata that it asks for.
+
+        Returns
+        -------
+        routing : MetadataRequest
+        """
+        return self._request
 
     def __call__(self, estimator, X, y=None, sample_weight=None):
         """Return `adversarial_accuracy_score` of the estimator."""
@@ -187,7 +214,8 @@ def make_adversarial_scorer(epsilon, **options):
         ``scorer(estimator, X, y) -> float``; greater is better. For scikit-learn's
         ``cross_validate``, ``GridSearchCV`` and others, and for skorch's ``EpochScoring``
         (with ``lower_is_better=False``), where the column of the history is called
-        ``pgd_accuracy`` or ``fgsm_accuracy``. It can be pickled.
+        ``pgd_accuracy`` or ``fgsm_accuracy``. It can be pickled. Where scikit-learn routes
+        metadata, ``set_score_request(sample_weight=True)`` asks for the weights.
 
     Raises
     ------

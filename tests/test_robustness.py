@@ -8,10 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
@@ -470,3 +472,26 @@ def test_torch_default_dtype_is_not_asked():
         torch.set_default_dtype(torch.float32)
     again = net.fit(X_IRIS, NAMES).adversarial_examples(X_IRIS, NAMES, **options)
     np.testing.assert_array_equal(moved, again)
+
+
+def test_scorer_takes_routed_weights():
+    weight = np.linspace(0, 2, 150)
+    net = AdvBPClassifier((8,), max_epochs=3, **CPU)
+    parts = [(np.arange(0, 150, 2), np.arange(1, 150, 2))]
+
+    def score(scorer):
+        options = {"scoring": scorer, "cv": parts, "params": {"sample_weight": weight}}
+        return cross_validate(net, X_IRIS, NAMES, **options)["test_score"][0]
+
+    train, test = parts[0]
+    with config_context(enable_metadata_routing=True):
+        net.set_fit_request(sample_weight=True)
+        fitted = clone(net).fit(X_IRIS[train], NAMES[train], weight[train])
+        for asks, w in ((True, weight[test]), (False, None)):
+            expected = adversarial_accuracy_score(
+                fitted, X_IRIS[test], NAMES[test], 0.3, sample_weight=w
+            )
+            scorer = make_adversarial_scorer(0.3).set_score_request(sample_weight=asks)
+            assert score(pickle.loads(pickle.dumps(scorer))) == pytest.approx(expected)
+        with pytest.raises(UnsetMetadataPassedError, match="sample_weight"):
+            score(make_adversarial_scorer(0.3))
