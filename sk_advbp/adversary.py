@@ -227,7 +227,7 @@ class AdversaryMixin:
             move["until_fooled"] = until_fooled
         gradient = None
         if self._has_closed_form():
-            gradient = perceptron_gradient(self.module_, self._built_from["output"])
+            gradient = perceptron_gradient(self.module_, self._of_net("output"))
         for x, target in chain.from_iterable(map(self._pieces, self.get_iterator(dataset))):
             objective = Objective(self._losses_and_errors, None if predicted else target, gradient)
             yield objective, ATTACKS[attack](objective, x, **move)

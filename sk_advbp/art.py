@@ -81,6 +81,6 @@ def to_art(estimator, clip_values="same", image_shape=None):
         loss=loss,
         input_shape=image_shape or net.sample_shape_,
         nb_classes=net._n_outputs(),
-        clip_values=net.clip if isinstance(clip_values, str) else clip_values,
+        clip_values=net._perturbed_with["clip"] if isinstance(clip_values, str) else clip_values,
         device_type="gpu" if net.device_.startswith("cuda") else "cpu",
     )

@@ -133,9 +133,12 @@ def selected(tensor, rows):
 
 
 def unwrap_subset(dataset):
-    """Return (dataset, rows) of nested ``torch.utils.data.Subset``s; rows None for all."""
+    """Return (dataset, rows) of nested ``torch.utils.data.Subset``s; rows None for all.
+
+    A subclass may do more than to choose rows: it is not unwrapped.
+    """
     rows = None
-    while isinstance(dataset, Subset):
+    while type(dataset) is Subset:
         indices = torch.from_numpy(np.array(dataset.indices, dtype=np.int64))
         rows = indices if rows is None else indices[rows]
         dataset = dataset.dataset

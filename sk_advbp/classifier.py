@@ -164,7 +164,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     iterator_valid : iterator class, default=sk_advbp.batches.Batches
         The same for prediction and validation.
     dataset : Dataset class, default=sk_advbp.batches.ArrayDataset
-        skorch's, and not used: arrays become an ``ArrayDataset``, a Dataset stays what it is.
+        skorch's, and not used: arrays become an ``ArrayDataset``.
     random_state : int, RandomState instance or None, default=None
         Seed of initialisation, shuffling, dropout and random perturbations. An int gives the
         same weights, bit by bit, on the same machine with the same number of torch threads;
@@ -258,7 +258,6 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     }
 
     valid_score = "valid_acc"
-    _target_dtype = torch.int64
     _target_checks = {"multi_output": False}
 
     def __init__(
@@ -537,6 +536,11 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         if y is None:
             return self._logits(X).argmax(1).numpy()
         return self._encode(self._check_target(y), reset=False)
+
+    def _target(self, y):
+        """Return labels as integers, but for a loss of the user's, which may want other ones."""
+        y = super()._target(y)
+        return y if y.is_floating_point() and self._of_net("criterion") is not None else y.long()
 
     def _row_losses(self, target):
         """Return the map from x to (loss, misclassified), each of shape (n,)."""

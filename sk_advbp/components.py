@@ -1,5 +1,6 @@
 """Module, criterion, optimizer, callbacks and iterators of the net, on their device."""
 
+import inspect
 import threading
 from contextlib import contextmanager
 from copy import deepcopy
@@ -53,18 +54,28 @@ class Components(NeuralNet):
             callbacks.insert(1, ("sklearn_callbacks", SklearnCallbacks()))
         return callbacks
 
+    # The parameters that the net is built from, as they were then; None before.
+    _built_from = None
+
+    def _of_net(self, name):
+        """Return a parameter as it was when the net was built, or as it is before."""
+        return getattr(self, name) if self._built_from is None else self._built_from[name]
+
     @property
     def _has_own_module(self):
-        return self.module is None
+        return self._of_net("module") is None
 
     @contextmanager
     def _lent_generator(self, iterator=None):
         """Seed torch's global generator from ours for code that knows no other.
 
-        Modules, iterators and datasets of the user draw from the global one. It is as
+        Modules, losses, iterators and datasets of the user draw from the global one. It is as
         before when they have finished; fits in other threads wait for it.
         """
-        if self._has_own_module and (iterator is None or isinstance(iterator, Batches)):
+        criterion = self._of_net("criterion")
+        draws_nothing = criterion is None or criterion.__module__.startswith("torch.nn.")
+        ours = self._has_own_module and draws_nothing
+        if ours and (iterator is None or isinstance(iterator, Batches)):
             yield
             return
         device = torch.device(self.device_)
@@ -149,9 +160,7 @@ class Components(NeuralNet):
         """
         parameters = self.get_all_learnable_params()
         (groups,), kwargs = self.get_params_for_optimizer("optimizer", parameters)
-        unknown = kwargs.keys() - self.optimizer_.defaults.keys()
-        if unknown:
-            raise TypeError(f"{self.optimizer.__name__} has no parameters {sorted(unknown)}.")
+        inspect.signature(self.optimizer).bind(groups, **kwargs)  # as a fresh fit would
         for live, given in zip(self.optimizer_.param_groups, groups, strict=True):
             live.pop("initial_lr", None)
             live.update(kwargs | {k: v for k, v in given.items() if k != "params"})

@@ -38,19 +38,12 @@ __all__ = ["AdversarialEstimator"]
 # Bytes of the widest activation when predicting: large products without large memory.
 PREDICTION_BYTES = 2**25
 
-# What the net is built from, which only a fit that starts anew can change.
-BUILT_FROM = (
-    "activation",
-    "dropout",
-    "input_dropout",
-    "output",
-    "module",
-    "criterion",
-    "optimizer",
-    "dtype",
-)
+# What the net is built from, which only a fit that starts anew can change: any net, and the
+# package's perceptron.
+BUILT_FROM = ("module", "criterion", "optimizer", "output", "epsilon_unit")
+PERCEPTRON_BUILT_FROM = ("hidden_layer_sizes", "activation", "dropout", "input_dropout")
 
-FITTED_BOOKKEEPING = ("_modules", "_criteria", "_optimizers")
+FITTED_BOOKKEEPING = ("_built_from", "_modules", "_criteria", "_optimizers")
 CALLBACK_CONTEXT = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
 
 
@@ -59,6 +52,14 @@ def _signature_names(estimator_class):
     """Return the names of the parameters that ``__init__`` spells out."""
     parameters = inspect.signature(estimator_class.__init__).parameters.values()
     return {p.name for p in parameters if p.kind != p.VAR_KEYWORD} - {"self"}
+
+
+def let_go_of_graph(module):
+    """Detach the tensors that `module` has kept of a forward pass: torch does not copy others."""
+    for part in module.modules():
+        for name, value in vars(part).items():
+            if torch.is_tensor(value) and not value.is_leaf:
+                vars(part)[name] = value.detach()
 
 
 def _is_of_component(name):
@@ -166,17 +167,25 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
         return super().initialize()
 
     def _building_parameters(self):
-        sizes = check_hidden_layer_sizes(self.hidden_layer_sizes)
-        return {"hidden_layer_sizes": sizes} | {name: getattr(self, name) for name in BUILT_FROM}
+        names = BUILT_FROM + (PERCEPTRON_BUILT_FROM if self.module is None else ())
+        values = {name: getattr(self, name) for name in names}
+        if self.module is None:
+            values["hidden_layer_sizes"] = check_hidden_layer_sizes(self.hidden_layer_sizes)
+        for kind in ("module", "criterion"):
+            values |= {f"{kind}__{k}": v for k, v in self.get_params_for(kind).items()}
+        return values
 
     def _check_unchanged(self):
         """Raise ValueError where the parameters ask for another net than that which is there."""
-        now = self._building_parameters()
-        for name, before in self._built_from.items():
-            if now[name] is not before and now[name] != before:
+        before, now = self._built_from, self._building_parameters()
+        if self.dtype != "auto":
+            before, now = before | {"dtype": self.dtype_}, now | {"dtype": self.dtype}
+        for name in before | now:
+            built, asked = before.get(name), now.get(name)
+            if built is not asked and not np.array_equal(built, asked):
                 raise ValueError(
-                    f"Training goes on with the net that was built with {name}={before!r}. Got "
-                    f"{now[name]!r}: for another net call fit with warm_start=False."
+                    f"Training goes on with the net that was built with {name}={built!r}. Got "
+                    f"{asked!r}: for another net call fit with warm_start=False."
                 )
 
     # ---- fit -------------------------------------------------------------------------
@@ -235,35 +244,21 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
     @contextmanager
     def _unchanged_on_error(self, fresh):
         """Leave the estimator as it was where the body raises."""
-        before = dict(vars(self))
-        trained = None if fresh else self._trained_state()
+        before, n_epochs = dict(vars(self)), len(self.history_ or ())
+        if not fresh:
+            let_go_of_graph(self.module_)
+            trained = ("module_", "criterion_", "optimizer_", "generator_")
+            # In one call, so that the copied optimizer steps the copied weights.
+            before |= deepcopy({name: before[name] for name in trained})
         try:
             yield
         except BaseException:
             before |= {k: v for k, v in vars(self).items() if k in CALLBACK_CONTEXT}
             vars(self).clear()
             vars(self).update(before)
-            if trained is not None:
-                self._restore(*trained)
+            if not fresh:
+                del self.history[n_epochs:]
             raise
-
-    def _trained_state(self):
-        """Return a copy of what training changes."""
-        parts = (self.module_, self.criterion_, self.optimizer_)
-        # A criterion may be a mere function.
-        states = [deepcopy(p.state_dict()) if hasattr(p, "state_dict") else None for p in parts]
-        return states, len(self.history), self.generator_.get_state()
-
-    def _restore(self, states, n_epochs, generator_state):
-        """Undo what training has changed since `_trained_state`."""
-        parts = (self.module_, self.criterion_, self.optimizer_)
-        for part, state in zip(parts, states, strict=True):
-            if state is not None:
-                part.load_state_dict(state)
-        self.optimizer_.zero_grad()
-        self.module_.eval()
-        del self.history[n_epochs:]
-        self.generator_.set_state(generator_state)
 
     # ---- HTML ------------------------------------------------------------------------
 

@@ -70,7 +70,6 @@ class AdversarialNet(Components):
     """
 
     valid_score = None
-    _target_dtype = None  # None: as it comes
     _displace = None
     _closed_form = None
     _fused_step = None
@@ -91,7 +90,7 @@ class AdversarialNet(Components):
     def _target(self, y):
         """Return the y side of a batch as the loss takes it, on the module's device."""
         y = y if torch.is_tensor(y) else torch.as_tensor(y, device=self.device_)
-        return y.to(self.device_, self._target_dtype)
+        return y.to(self.device_)
 
     def infer(self, x, **fit_params):
         """Return the module's output for the X side of a batch, without its weights."""
@@ -169,7 +168,7 @@ class AdversarialNet(Components):
             getattr(type(self), name) is not getattr(AdversarialNet, name)
             for name in ("infer", "get_loss")
         )
-        own_loss = self.criterion is None and not self.get_params_for("criterion")
+        own_loss = self._of_net("criterion") is None and not self.get_params_for("criterion")
         return self._has_own_module and own_loss and not changed
 
     def _closed_form_of(self, module):
@@ -181,7 +180,7 @@ class AdversarialNet(Components):
             weights=[layer.weight for layer in module.layers],
             biases=[layer.bias for layer in module.layers],
             activation=module.activation,
-            output=self.output,
+            output=self._of_net("output"),
             clean_weight=float(self.clean_weight),
             perturbation_dtype=self._first_pass_dtype(),
             compute_dtype=torch.bfloat16 if self.amp else None,
@@ -281,7 +280,7 @@ class AdversarialNet(Components):
             self._begin_epoch(iterator)
         heard = self._batches_are_heard()
         means = RunningMeans()
-        with self._lent_generator(iterator) if training else nullcontext():
+        with self._lent_generator(iterator):
             for batch in iterator:
                 if heard:
                     self.notify("on_batch_begin", batch=batch, training=training)

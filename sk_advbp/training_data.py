@@ -1,7 +1,6 @@
 """What the user hands in becomes what the net trains on: arrays, weights, datasets, splits."""
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -97,9 +96,10 @@ class TrainingData:
         """Return (dataset, target) from what the user gave to ``fit``."""
         if is_dataset(X):
             dataset = X
-            X, y = arrays_of(dataset)
-            if y is None:
+            X, own_y = arrays_of(dataset)
+            if X is None:
                 return self._user_dataset(dataset, sample_weight, reset)
+            y = y if own_y is None else own_y
         X, y = self._validated(X, y, reset=reset)
         y, weight = self._check_target(y), None
         if sample_weight is not None:
@@ -147,15 +147,15 @@ class TrainingData:
             raise ValueError("The Dataset given as X is empty.")
         with torch.random.fork_rng([]):  # what it draws here is not used
             x, _ = dataset[0]
+            if not getattr(x, "shape", ()):
+                raise ValueError(
+                    "The samples of a torch Dataset must be (x, y), x an array of some axes. "
+                    f"Got {type(x).__name__} as the first x."
+                )
             # With a generator, or it would draw from torch's global one.
             loader = DataLoader(dataset, batch_size=1024, generator=torch.Generator())
             y = np.concatenate([np.asarray(yi) for _, yi in loader])
-        shape = tuple(np.shape(x))
-        if isinstance(x, (Mapping, str)) or not shape:
-            raise ValueError(
-                "The samples of a torch Dataset must be (x, y), x an array of one axis or more. "
-                f"Got {type(x).__name__} as the first x."
-            )
+        shape = tuple(x.shape)
         if reset:
             self.sample_shape_, self.n_features_in_ = shape, shape[0]
             self.dtype_ = "float32" if self.dtype == "auto" else self.dtype
@@ -192,8 +192,10 @@ class TrainingData:
 
     def _encoded_dataset(self, dataset):
         """Return a validation set that a `train_split` made of the user's own arrays, encoded."""
+        if isinstance(unwrap_subset(dataset)[0], ArrayDataset):
+            return dataset
         X, y = arrays_of(dataset)
-        if y is None or isinstance(unwrap_subset(dataset)[0], ArrayDataset):
+        if y is None:
             return dataset
         X, y = self._validated(X, y, reset=False)
         return self._array_dataset(X, self._encode(self._check_target(y), reset=False))

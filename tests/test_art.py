@@ -135,6 +135,8 @@ def test_arts_classifier_is_the_net(evasion, digits, dtype, output):
     np.testing.assert_allclose(classifier.predict(transformed), logits, rtol=1e-4, atol=1e-4)
     assert classifier.nb_classes == 10 and classifier.input_shape == (64,)
     assert np.array_equal(classifier.clip_values, (0, 1))
+    net.set_params(clip=None)  # of the next training
+    assert np.array_equal(to_art(net).clip_values, (0, 1))
     classifier.loss_gradient(transformed.astype(np.float32), np.eye(10)[y])
     assert all(p.grad is None for p in to_art(net).model.parameters())
     after = net.module_.state_dict()

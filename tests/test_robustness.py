@@ -495,3 +495,14 @@ def test_scorer_takes_routed_weights():
             assert score(pickle.loads(pickle.dumps(scorer))) == pytest.approx(expected)
         with pytest.raises(UnsetMetadataPassedError, match="sample_weight"):
             score(make_adversarial_scorer(0.3))
+
+
+def test_a_net_keeps_its_module_and_loss():
+    net = fitted("own module")
+    own_loss = AdvBPClassifier((8,), criterion=nn.MultiMarginLoss, max_epochs=5, **CPU)
+    own_loss.fit(X_IRIS, NAMES)
+    for trained in (clone(net).fit(X_IRIS, NAMES), own_loss):
+        before = trained.adversarial_examples(X_IRIS, NAMES), trained.predict_proba(X_IRIS)
+        trained.set_params(module=None, criterion=None)
+        after = trained.adversarial_examples(X_IRIS, NAMES), trained.predict_proba(X_IRIS)
+        np.testing.assert_array_equal(np.hstack(after), np.hstack(before))

@@ -425,3 +425,83 @@ def test_samples_that_are_no_arrays(sample):
 
     with pytest.raises(ValueError, match=f"Got {type(sample).__name__} as the first x"):
         classifier().fit(Odd())
+
+
+class Zeroed(Subset):
+    """A subset that does more than to choose rows."""
+
+    def __getitem__(self, i):
+        x, y = super().__getitem__(i)
+        return 0 * x, y
+
+    __getitems__ = None
+
+
+def test_a_subset_that_makes_something_else_of_its_samples():
+    arrays = TensorDataset(torch.tensor(X32), torch.tensor(CODES))
+    order = {"iterator_train__shuffle": False}
+    net = classifier(**order).fit(Zeroed(arrays, range(N)))
+    assert weights(net) == weights(classifier(**order).fit(0 * X32, CODES))
+
+
+def test_a_dataset_without_y():
+    with pytest.raises(ValueError, match="requires y"):
+        classifier().fit(SkorchDataset(X32))
+    net = classifier().fit(SkorchDataset(X32), Y)
+    assert weights(net) == weights(classifier().fit(X32, Y))
+
+
+def test_validation_on_a_dataset_that_draws_leaves_no_trace():
+    class Augmented(OwnDataset):
+        def __getitem__(self, i):
+            return X32[i] + torch.randn(4).numpy(), CODES[i]
+
+    scores = []
+    for seed in (3, 4):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        net = classifier(early_stopping=True, validation_fraction=0.3).fit(Augmented())
+        assert torch.equal(torch.get_rng_state(), before)
+        scores.append(net.history[:, "valid_loss"])
+    assert scores[0] == scores[1]
+
+
+class OneOfMany(nn.Module):
+    """A loss that wants numbers for labels."""
+
+    def __init__(self, reduction):
+        super().__init__()
+
+    def forward(self, logits, y):
+        return nn.functional.binary_cross_entropy_with_logits(logits[:, 1], y, reduction="none")
+
+
+def test_a_loss_of_ones_own_gets_the_labels_of_a_dataset_as_they_are():
+    class Numbers(OwnDataset):
+        def __getitem__(self, i):
+            return X32[i], np.float32(CODES[i] == 1)
+
+    net = classifier(criterion=OneOfMany).fit(Numbers())
+    assert net.loss_curve_[-1] < net.loss_curve_[0]
+
+
+class DrawnLoss(nn.Module):
+    """A loss with weights that it draws."""
+
+    def __init__(self, reduction):
+        super().__init__()
+        self.weight = torch.rand(3)
+
+    def forward(self, logits, y):
+        return nn.functional.cross_entropy(logits, y, self.weight.to(logits), reduction="none")
+
+
+@pytest.mark.parametrize("iterator", [{}, {"iterator_train": DataLoader}], ids=["", "DataLoader"])
+def test_a_loss_that_draws_is_repeatable_and_leaves_no_trace(iterator):
+    trained = []
+    for seed in (3, 4):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        trained.append(weights(classifier(criterion=DrawnLoss, **iterator).fit(X, CODES)))
+        assert torch.equal(torch.get_rng_state(), before)
+    assert trained[0] == trained[1]
