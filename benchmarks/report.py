@@ -14,8 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from experiments import ADVERSARIAL
-from findings import Findings, headline_rows, seeds_in_words
+from experiments import ADVERSARIAL, DROPOUT, PLAIN
+from findings import Findings, headline_rows, in_words, seeds_in_words
 from harness import markdown, mean_in_words, table, targets_table
 from passport import RESULTS, ROOT
 
@@ -157,6 +157,20 @@ def mnist_section(findings):
         "were chosen on the last 10,000 training images. "
         f"{of['processor']}, torch {of['versions']['torch']}. "
         "`python benchmarks/reproduce.py --only mnist --data PATH/mnist.npz` makes the figures."
+        f"{cifar_in_short(findings)}"
+    )
+
+
+def cifar_in_short(findings):
+    """Return the test errors on CIFAR-10 as a paragraph of one sentence; empty before."""
+    runs = findings.pairs("cifar", "relu", (PLAIN, DROPOUT, ADVERSARIAL))
+    if not runs[PLAIN]:
+        return ""
+    plain, dropout, adversarial = map(in_words, runs.values())
+    return (
+        f"\n\nOn CIFAR-10, by fully connected nets, the test error is {plain} % with plain "
+        f"back-propagation, {dropout} % with dropout and {adversarial} % with adversarial "
+        f"back-propagation ({seeds_in_words(runs[PLAIN])})."
     )
 
 
