@@ -418,12 +418,19 @@ def epsilon_sentences(findings):
         fooled = {e: mean(map(under("PGD 0.1"), runs)) for e, runs in along.items()}
         best, hardest = min(errors, key=errors.get), min(fooled, key=fooled.get)
         helps = [epsilon for epsilon, error in errors.items() if error < errors["0"]]
+        by_one_step = {e: mean(map(under("FGSM 0.1"), runs)) for e, runs in along.items()}
+        collapsed = [e for e, error in by_one_step.items() if error < errors[e] / 2 < fooled[e] / 2]
         sentences.append(
             f"With {units} units the test error is least at ε = {best}, {errors[best]:.2f} % "
             f"against {errors['0']:.2f} % without ({seeds_in_words(along['0'])}); it is below that "
             f"at ε = {', '.join(helps)}. The error under PGD of ε = 0.1 is least at ε = {hardest}: "
             f"{fooled[hardest]:.2f} % against {fooled['0']:.2f} %."
         )
+        if collapsed:
+            sentences[-1] += (
+                f" At ε = {', '.join(collapsed)} the nets err less under FGSM than on clean "
+                "images, and PGD fools them: catastrophic overfitting."
+            )
     return sentences
 
 

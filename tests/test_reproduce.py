@@ -182,6 +182,20 @@ def test_sentence_on_epsilon(tmp_path):
     assert "least at ε = 0.08, 1.00 % against 1.50 % without (2 seeds)" in sentence
     assert "below that at ε = 0.02, 0.05, 0.08, 0.12." in sentence
     assert "least at ε = 0.3: 6.00 % against 9.00 %" in sentence
+    assert "catastrophic" not in sentence
+
+
+def test_sentence_on_catastrophic_overfitting(tmp_path):
+    errors = {("epsilon", "relu", f"{epsilon:g}"): [5, 5] for epsilon in experiments.EPSILONS}
+    found = made(tmp_path, errors)
+    for epsilon in experiments.EPSILONS:
+        for path in tmp_path.glob(f"epsilon.relu.{epsilon:g}.s*.json"):
+            figures = read(path)
+            figures["attacks"]["FGSM 0.1"]["clipped"] = 7 if epsilon < 0.2 else 1
+            figures["attacks"]["PGD 0.1"]["clipped"] = 9
+            path.write_text(json.dumps(figures), encoding="utf-8")
+    (sentence,) = findings.epsilon_sentences(found)
+    assert "At ε = 0.2, 0.3 the nets err less under FGSM than on clean images, and" in sentence
 
 
 def test_sentence_beyond_the_paper(tmp_path):
