@@ -459,7 +459,8 @@ def draw_resistance(findings, axes):
             axis.plot((0, *FGSM_EPSILONS), middle, "o-", color=COLOURS[method], label=method)
         axis.set(title=f"{units} units", xlabel="ε of FGSM", ylim=(0, 100))
     axes[0].set_ylabel("test error (%)")
-    axes[-1].legend(*axes[-1].get_legend_handles_labels())
+    lines = axes[-1].get_legend_handles_labels()
+    axes[-1].figure.legend(*lines, loc="outside lower center", ncols=len(COLOURS))
 
 
 def draw_epsilon(findings, axes):
@@ -479,6 +480,10 @@ def draw_epsilon(findings, axes):
             middle = [mean(e) for e in found.values()]
             axis.errorbar(list(found), middle, spread, marker="o", label=f"{UNITS[net]} units")
         axis.set(xlabel="ε of the training", ylabel=title)
+    # From below 1 % to where nothing is learnt.
+    ticks = (1, 2, 5, 10, 20, 50, 100)
+    axes[0].set(yscale="log", yticks=ticks, yticklabels=ticks, ylim=(0.7, 100))
+    axes[0].minorticks_off()
     axes[0].legend(*axes[0].get_legend_handles_labels())
 
 
