@@ -6,7 +6,6 @@ from itertools import chain
 
 import numpy as np
 import torch
-from scipy import sparse
 from sklearn.utils._param_validation import (
     Interval,
     InvalidParameterError,
@@ -18,7 +17,7 @@ from skorch.utils import is_dataset
 
 from sk_advbp import backprop
 from sk_advbp.attacks import ATTACKS, Objective
-from sk_advbp.batches import ArrayDataset
+from sk_advbp.batches import ArrayDataset, dense
 from sk_advbp.parameters import check_clip, check_epsilon, check_seed
 
 __all__ = ["AdversaryMixin"]
@@ -92,10 +91,9 @@ def in_form_of(X, x, moved):
     names.
     """
     original = X.numpy(force=True) if torch.is_tensor(X) else X
-    original = original.toarray() if sparse.issparse(original) else np.asarray(original)
+    original = dense(original)
     if original.dtype == np.float64 and moved.dtype != np.float64:
-        x = x.toarray() if sparse.issparse(x) else x
-        moved = np.where(moved == x, original, moved)
+        moved = np.where(moved == dense(x), original, moved)
     if hasattr(X, "columns") and hasattr(X, "iloc"):
         return type(X)(moved, index=X.index, columns=X.columns)
     return moved
@@ -266,5 +264,5 @@ class AdversaryMixin:
 
     def _losses_and_errors(self, x, target):
         """Return (loss, misclassified), each of shape (n,)."""
-        losses, fooled = self._row_losses(target)(x)
+        losses, fooled = self._row_losses(x, target)
         return (losses.flatten(1).sum(1) if losses.ndim > 1 else losses), fooled

@@ -49,6 +49,11 @@ def as_tensor(array, device, dtype=None):
         return torch.from_numpy(array).to(device=device, dtype=dtype)
 
 
+def dense(X):
+    """Return `X`, sparse or not, as an array."""
+    return X.toarray() if sparse.issparse(X) else np.asarray(X)
+
+
 class ArrayDataset(Dataset):
     """Validated arrays, moved to the device once.
 

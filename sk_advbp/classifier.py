@@ -542,13 +542,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         y = super()._target(y)
         return y if y.is_floating_point() and self._of_net("criterion") is not None else y.long()
 
-    def _row_losses(self, target):
-        """Return the map from x to (loss, misclassified), each of shape (n,)."""
-        target = to_tensor(target, self.device_)
-
-        def row_losses(x):
-            logits = self.module_(x)
-            losses = self.criterion_(logits, target)
-            return losses, logits.argmax(1) != target
-
-        return row_losses
+    def _row_losses(self, x, target):
+        """Return (loss, misclassified), each of shape (n,)."""
+        logits = self.module_(x)
+        return self.criterion_(logits, target), logits.argmax(1) != target

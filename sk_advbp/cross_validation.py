@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.metrics import check_scoring
 from sklearn.utils.parallel import Parallel, delayed
 
-from sk_advbp.batches import as_tensor
+from sk_advbp.batches import as_tensor, dense
 from sk_advbp.parameters import check_epsilon_unit
 from sk_advbp.stacked import Stack, clone_with_knowledge, stackable, stacks
 from sk_advbp.streams import Member, Stream
@@ -142,7 +142,7 @@ def cross_validated(net, folds, epsilons, scoring=None, n_jobs=None):
     together = stackable(net) and _fits_dense(folds.X)
     jobs = effective_n_jobs(n_jobs)
     if together:
-        folds = replace(folds, X=_dense(folds.X))
+        folds = replace(folds, X=_writable(folds.X))
         candidates = _members(net, folds, candidates)
         parts = stacks(net, [member for member, _ in candidates], jobs)
     else:
@@ -219,9 +219,9 @@ def _fits_dense(X):
     )
 
 
-def _dense(X):
+def _writable(X):
     # Writable: torch warns of others, and threads cannot each silence warnings.
-    return np.require(X.toarray() if sparse.issparse(X) else X, requirements="W")
+    return np.require(dense(X), requirements="W")
 
 
 def _members(net, folds, candidates):

@@ -119,9 +119,10 @@ class AdversarialNet(Components):
             ``loss``, the mean loss that is minimised, and ``y_pred`` at x'.
         """
         Xi, yi = unpack_data(batch)
-        x, yi = self._input(Xi), self._target(yi)
+        x = self._input(Xi)
         if self._closed_form is not None:
-            return self._closed_form_step(x, yi, Xi.weight if type(Xi) is WeightedInput else None)
+            weight = Xi.weight if type(Xi) is WeightedInput else None
+            return self._closed_form_step(x, self._target(yi), weight)
         self._set_training(True)
 
         def loss_at(x):

@@ -1,10 +1,10 @@
 """A net at the end of a pipeline: what stands before it, and the way back."""
 
 import numpy as np
-from scipy import sparse
 from sklearn.pipeline import Pipeline
 
 from sk_advbp.adversary import AdversaryMixin
+from sk_advbp.batches import dense
 
 __all__ = ["attacked_net", "original_units", "transformed"]
 
@@ -47,11 +47,6 @@ def transformed(transformers, X):
     for transformer in transformers:
         X = transformer.transform(X)
     return X
-
-
-def dense(X):
-    """Return `X`, sparse or not, as an array."""
-    return X.toarray() if sparse.issparse(X) else np.asarray(X)
 
 
 def original_units(transformers, X, clean, moved):

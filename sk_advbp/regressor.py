@@ -329,15 +329,10 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
             )
         return self._encode(self._check_target(y), reset=False)
 
-    def _row_losses(self, target):
-        """Return the map from x to (loss, misclassified), each of shape (n,); no row is."""
-        target = to_tensor(target, self.device_)
-
-        def row_losses(x):
-            losses = self.criterion_(self.module_(x), target)
-            return losses, losses.new_zeros(len(x), dtype=torch.bool)
-
-        return row_losses
+    def _row_losses(self, x, target):
+        """Return (loss, misclassified), each of shape (n,); no row is misclassified."""
+        losses = self.criterion_(self.module_(x), target)
+        return losses, losses.new_zeros(len(x), dtype=torch.bool)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -404,11 +404,12 @@ def test_labels_of_any_dtype(dtype, params):
     assert net.validation_scores_ == reference.validation_scores_
 
 
-def test_a_dataset_that_draws_is_repeatable_and_leaves_no_trace():
-    class Augmented(OwnDataset):
-        def __getitem__(self, i):
-            return X32[i] + 0.1 * torch.randn(4).numpy(), CODES[i]
+class Augmented(OwnDataset):
+    def __getitem__(self, i):
+        return X32[i] + 0.1 * torch.randn(4).numpy(), CODES[i]
 
+
+def test_a_dataset_that_draws_is_repeatable_and_leaves_no_trace():
     torch.manual_seed(3)
     before = torch.get_rng_state()
     first = classifier().fit(Augmented())
@@ -452,10 +453,6 @@ def test_a_dataset_without_y():
 
 
 def test_validation_on_a_dataset_that_draws_leaves_no_trace():
-    class Augmented(OwnDataset):
-        def __getitem__(self, i):
-            return X32[i] + torch.randn(4).numpy(), CODES[i]
-
     scores = []
     for seed in (3, 4):
         torch.manual_seed(seed)
