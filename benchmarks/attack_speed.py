@@ -22,8 +22,8 @@ from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescent
 from harness import command_line, compare, finish, timed
 
 from sk_advbp import AdvBPClassifier
-from sk_advbp.art import to_art
-from sk_advbp.datasets import load_data
+from sk_advbp.command import load_data
+from sk_advbp.robustness import to_art
 
 EPSILON = 0.08
 OURS = "sk_advbp"

@@ -18,9 +18,9 @@ import torch
 from passport import RESULTS, write_json
 
 from sk_advbp import AdvBPClassifier
-from sk_advbp.backprop import adversarial_gradients
-from sk_advbp.datasets import load_data
-from sk_advbp.perturbation import displace
+from sk_advbp.command import load_data
+from sk_advbp.core import adversarial_gradients
+from sk_advbp.core.perturbation import displace
 
 PRECISIONS = {
     "float32": {"perturbation_dtype": "float32"},

@@ -27,7 +27,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sk_advbp import AdvBPClassifier, AdvBPClassifierCV, AdvBPRegressor
-from sk_advbp.cross_validation import selected
+from sk_advbp.estimators.cross_validation import selected
 from sk_advbp.tables import epsilon_of_columns
 
 SHIPPED = {

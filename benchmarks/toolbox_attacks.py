@@ -17,8 +17,8 @@ from harness import command_line, errors_by_method, markdown, say, using_threads
 from passport import write_json
 
 from sk_advbp import AdvBPClassifier
-from sk_advbp.art import to_art
-from sk_advbp.datasets import load_data
+from sk_advbp.command import load_data
+from sk_advbp.robustness import to_art
 
 METHODS = {"plain": 0.0, "adversarial": 0.08}
 EPSILON = 0.1

@@ -14,7 +14,7 @@ from experiments import PLAIN
 from passport import write_json
 
 from sk_advbp import AdvBPClassifier
-from sk_advbp.datasets import load_data
+from sk_advbp.command import load_data
 from sk_advbp.robustness import adversarial_accuracy_score, transfer_accuracy_score
 
 NETS = Path(tempfile.gettempdir()) / "sk_advbp-nets"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits, make_classification
 
-from sk_advbp.datasets import load_data
+from sk_advbp.command import load_data
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
 from sk_advbp import AdvBPClassifierCV
-from sk_advbp.display import RobustnessCurveDisplay
-from sk_advbp.robustness import make_adversarial_scorer
+from sk_advbp.robustness import RobustnessCurveDisplay, make_adversarial_scorer
 
 X_train, X_test, y_train, y_test = train_test_split(
     *load_digits(return_X_y=True), test_size=400, random_state=0

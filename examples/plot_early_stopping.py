@@ -15,7 +15,7 @@ import numpy as np
 from skorch.callbacks import EpochScoring
 
 from sk_advbp import AdvBPClassifier
-from sk_advbp.datasets import load_data
+from sk_advbp.command import load_data
 from sk_advbp.robustness import make_adversarial_scorer
 
 data = load_data("digits")

@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from sk_advbp import AdvBPClassifier
-from sk_advbp.datasets import load_data
+from sk_advbp.command import load_data
 
 data = load_data("digits")
 methods = {"plain (ε = 0)": 0.0, "adversarial (ε = 0.08)": 0.08}

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from sk_advbp import AdvBPClassifier
-from sk_advbp.datasets import load_data
+from sk_advbp.command import load_data
 from sk_advbp.robustness import robustness_curve
 
 data = load_data("digits")

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, InvalidParameterError, Options, StrOptions
 from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
 
-from sk_advbp.mlp import ACTIVATIONS
+from sk_advbp.core.mlp import ACTIVATIONS
 
 __all__ = [
     "CONSTRAINTS",

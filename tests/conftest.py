@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 
-from sk_advbp.datasets import load_data
+from sk_advbp.command import load_data
 
 
 def data_file(name):
@@ -32,5 +32,5 @@ def mnist_path():
 
 @pytest.fixture(scope="session")
 def mnist(mnist_path):
-    """All of MNIST as `sk_advbp.datasets.TrainTest`, for tests marked ``data``."""
+    """All of MNIST as `sk_advbp.command.datasets.TrainTest`, for tests marked ``data``."""
     return load_data(mnist_path)

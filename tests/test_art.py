@@ -11,8 +11,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from sk_advbp import AdvBPClassifier, attacks
-from sk_advbp.art import to_art
+from sk_advbp import AdvBPClassifier
+from sk_advbp.core import attacks
+from sk_advbp.robustness import to_art
 
 REASON = "the Adversarial Robustness Toolbox comes with the extra 'attacks'"
 ACTIVATIONS = ["relu", "tanh", "logistic", "identity"]

@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from sk_advbp import AdvBPClassifier
-from sk_advbp.attacks import ATTACKS, Objective, fgsm, pgd
-from sk_advbp.perturbation import perturb
+from sk_advbp.core import perturb
+from sk_advbp.core.attacks import ATTACKS, Objective, fgsm, pgd
 
 X, Y = load_iris(return_X_y=True)
 X = (X - X.mean(0)) / X.std(0)

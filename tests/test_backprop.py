@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sk_advbp import backprop, perturbation
+from sk_advbp.core import backprop, perturbation
 
 ACTIVATIONS = {
     "identity": lambda z: z,

@@ -12,8 +12,8 @@ from skorch.dataset import unpack_data
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import DataLoader, Subset
 
-from sk_advbp import batches
-from sk_advbp.batches import ArrayDataset, Batches, WeightedInput, as_tensor
+from sk_advbp.training import batches
+from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput, as_tensor
 
 N, D = 11, 3
 RNG = np.random.default_rng(0)

@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
 
 from sk_advbp import AdvBPClassifier
-from sk_advbp.mlp import MultilayerPerceptron
+from sk_advbp.core import MultilayerPerceptron
 
 X, Y = load_iris(return_X_y=True)
 X = (X - X.mean(0)) / X.std(0)

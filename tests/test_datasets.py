@@ -3,8 +3,7 @@ import urllib.error
 import numpy as np
 import pytest
 
-from sk_advbp import datasets
-from sk_advbp.datasets import load_data
+from sk_advbp.command import datasets, load_data
 
 
 @pytest.fixture

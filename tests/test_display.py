@@ -15,9 +15,13 @@ from sklearn.preprocessing import MinMaxScaler
 from torch import nn
 
 from sk_advbp import AdvBPClassifier
-from sk_advbp.display import AdversarialExamplesDisplay, RobustnessCurveDisplay
-from sk_advbp.images import as_images, drawable_shape
-from sk_advbp.robustness import adversarial_examples, robustness_curve
+from sk_advbp.robustness import (
+    AdversarialExamplesDisplay,
+    RobustnessCurveDisplay,
+    adversarial_examples,
+    robustness_curve,
+)
+from sk_advbp.robustness.images import as_images, drawable_shape
 
 X, Y = load_digits(return_X_y=True)
 OPTIONS = {"max_epochs": 5, "device": "cpu", "random_state": 0}

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from sk_advbp import __main__ as command
-from sk_advbp.datasets import load_data
+from sk_advbp.command import comparison as command
+from sk_advbp.command import load_data
 
 QUICK = ["--epochs", "2", "--seeds", "2", "--hidden", "20", "--device", "cpu"]
 
@@ -41,8 +41,8 @@ def without(monkeypatch, package):
         assert name.split(".")[0] != package, f"{name} is imported"
         return import_(name, *args, **kwargs)
 
-    monkeypatch.setattr("sk_advbp._options.find_spec", absent)
-    monkeypatch.setattr("sk_advbp.__main__.find_spec", absent)
+    monkeypatch.setattr("sk_advbp.command.options.find_spec", absent)
+    monkeypatch.setattr("sk_advbp.command.comparison.find_spec", absent)
     monkeypatch.setattr(builtins, "__import__", forbidden)
 
 

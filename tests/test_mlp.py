@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from sk_advbp.mlp import MultilayerPerceptron
-from sk_advbp.perturbation import perturb
+from sk_advbp.core import MultilayerPerceptron, perturb
 
 FUNCTIONS = {
     "identity": lambda a: a,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sk_advbp import AdvBPClassifier
-from sk_advbp.optimizers import FusedStep
+from sk_advbp.core.optimizers import FusedStep
 
 OPTIONS = [{}, {"weight_decay": 0.1}, {"maximize": True}, {"betas": (0.5, 0.7), "eps": 1e-3}]
 

@@ -9,7 +9,7 @@ from sklearn.neural_network import MLPClassifier
 from torch import nn
 
 from sk_advbp import AdvBPClassifier
-from sk_advbp.mlp import MultilayerPerceptron
+from sk_advbp.core import MultilayerPerceptron
 
 N, D, M = 23, 4, 3
 SIZES = (5, 6)

@@ -7,7 +7,7 @@ from torch import nn
 
 from sk_advbp import AdvBPClassifier
 from sk_advbp.callbacks import OverfittingWatch
-from sk_advbp.regressor import AdvBPRegressor
+from sk_advbp.estimators.regressor import AdvBPRegressor
 from sk_advbp.robustness import adversarial_accuracy_score
 
 X, Y = load_iris(return_X_y=True)

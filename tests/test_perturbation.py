@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import nn
 
-from sk_advbp.perturbation import (
+from sk_advbp.core.perturbation import (
     bounded,
     displace,
     input_gradient,

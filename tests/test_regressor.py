@@ -23,7 +23,7 @@ from skorch.helper import predefined_split
 from torch import nn
 
 from sk_advbp import AdvBPRegressor
-from sk_advbp.mlp import MultilayerPerceptron
+from sk_advbp.core import MultilayerPerceptron
 
 X, Y = load_diabetes(return_X_y=True)
 X = StandardScaler().fit_transform(X)[:200]

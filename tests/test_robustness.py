@@ -23,10 +23,9 @@ from skorch.helper import predefined_split
 from torch import nn
 
 from sk_advbp import AdvBPClassifier
-from sk_advbp.attacks import Objective, pgd, random_start
-from sk_advbp.batches import ArrayDataset
-from sk_advbp.perturbation import uniform_in_ball
-from sk_advbp.regressor import AdvBPRegressor
+from sk_advbp.core.attacks import Objective, pgd, random_start
+from sk_advbp.core.perturbation import uniform_in_ball
+from sk_advbp.estimators.regressor import AdvBPRegressor
 from sk_advbp.robustness import (
     adversarial_accuracy_score,
     adversarial_examples,
@@ -34,6 +33,7 @@ from sk_advbp.robustness import (
     robustness_curve,
     transfer_accuracy_score,
 )
+from sk_advbp.training import ArrayDataset
 
 X_IRIS, Y_IRIS = load_iris(return_X_y=True)
 NAMES = load_iris().target_names[Y_IRIS]

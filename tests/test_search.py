@@ -30,10 +30,10 @@ from skorch.dataset import Dataset
 from torch import nn
 
 from sk_advbp import AdvBPClassifier, AdvBPClassifierCV
-from sk_advbp.cross_validation import results, selected
+from sk_advbp.estimators.cross_validation import results, selected
+from sk_advbp.estimators.search import automatic_path
 from sk_advbp.parameters import InvalidParameterError, standard_deviation
 from sk_advbp.robustness import adversarial_accuracy_score, make_adversarial_scorer
-from sk_advbp.search import automatic_path
 
 X, Y = load_iris(return_X_y=True)
 X = (X - X.mean(0)) / X.std(0)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sk_advbp import AdvBPClassifier, AdvBPClassifierCV, stacked
-from sk_advbp.cross_validation import Folds, _members, cross_validated
-from sk_advbp.stacked import KNOWN, Stack, stackable, stacks
+from sk_advbp import AdvBPClassifier, AdvBPClassifierCV
+from sk_advbp.estimators.cross_validation import Folds, _members, cross_validated
+from sk_advbp.training import stacked
+from sk_advbp.training.stacked import KNOWN, Stack, stackable, stacks
 
 N, D, M = 61, 5, 3
 EPOCHS = 5

@@ -18,25 +18,25 @@ import sk_advbp
 from sk_advbp import AdvBPClassifier
 
 PACKAGE = Path(sk_advbp.__file__).parent
-FILES = {path.stem: path for path in PACKAGE.glob("*.py")}
 
-# From the bottom up: a file imports from the layers below its own. What is not here stands
-# beside the picture, on top of the estimators, and none of these may import it.
-LAYERS = [
-    ["_version", "_documentation", "docstrings"],
-    ["perturbation", "backprop", "mlp", "batches", "optimizers", "precision", "streams"],
-    ["attacks", "compiled", "parameters", "callbacks"],
-    ["adversary", "components", "training_data"],
-    ["net"],
-    ["estimator"],
-    ["classifier", "stacked"],
-    ["regressor", "cross_validation"],
-    ["search"],
-    ["__init__"],
-]
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-# On the torch side, nothing else but the standard library and NumPy.
-TORCH_SIDE = ["perturbation", "backprop", "compiled", "mlp", "attacks"]
+
+def name_of(path):
+    """Name of the module in a file; of a folder, that of its __init__.py."""
+    parts = ("sk_advbp", *path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts).removesuffix(".__init__")
+
+
+FILES = {name_of(path): path for path in PACKAGE.rglob("*.py")}
+
+# From the bottom up: a room imports from those below it. The files beside the folders are rooms
+# of their own.
+ROOMS = ["_version", "core", "parameters", "training", "estimators", "robustness", "command"]
+ROOMS_OF_USERS = ["tables", "callbacks"]  # which no room needs
+TOP = ["sk_advbp", "sk_advbp.__main__"]
+
+
+def room_of(module):
+    return module.split(".")[1]
 
 
 def imported_by(path):
@@ -46,27 +46,25 @@ def imported_by(path):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name} has a relative import"
-            if node.module == "sk_advbp":
-                yield from (f"sk_advbp.{alias.name}" for alias in node.names)
-            else:
-                yield node.module
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in FILES else node.module
 
 
-def own_imports(name):
-    """Files of the package that the file `name` imports; a name of the package is its __init__."""
-    parts = (module.split(".") for module in imported_by(FILES[name]))
-    inside = {part[1] for part in parts if part[0] == "sk_advbp" and len(part) > 1}
-    return {part if part in FILES else "__init__" for part in inside}
+def own_imports(module):
+    return {name for name in imported_by(FILES[module]) if name.split(".")[0] == "sk_advbp"}
 
 
-def test_every_layer_exists():
-    assert set(LEVEL) <= set(FILES)
+def test_every_file_is_in_a_room():
+    assert {room_of(name) for name in FILES.keys() - set(TOP)} == {*ROOMS, *ROOMS_OF_USERS}
 
 
-@pytest.mark.parametrize("name", sorted(LEVEL))
-def test_imports_run_downwards(name):
-    upwards = {n for n in own_imports(name) if LEVEL.get(n, len(LAYERS)) >= LEVEL[name]}
-    assert not upwards, f"{name}.py imports {sorted(upwards)}"
+@pytest.mark.parametrize("module", sorted(FILES.keys() - set(TOP)))
+def test_imports_run_downwards(module):
+    room = room_of(module)
+    below = ROOMS if room in ROOMS_OF_USERS else ROOMS[: ROOMS.index(room) + 1]
+    outside = {name for name in own_imports(module) if name in TOP or room_of(name) not in below}
+    assert not outside, f"{module} imports {sorted(outside)}"
 
 
 def test_one_version():
@@ -86,17 +84,13 @@ def test_no_circle():
     assert not remaining, f"imports in a circle among {sorted(remaining)}"
 
 
-@pytest.mark.parametrize("name", TORCH_SIDE)
-def test_torch_side_knows_nothing_else(name):
-    top = {module.split(".")[0] for module in imported_by(FILES[name])}
-    assert top - set(sys.stdlib_module_names) <= {"torch", "sk_advbp"}
+@pytest.mark.parametrize("module", [name for name in FILES if name.startswith("sk_advbp.core")])
+def test_core_imports_torch_alone(module):
+    others = {name.split(".")[0] for name in imported_by(FILES[module])}
+    assert others - set(sys.stdlib_module_names) <= {"torch", "sk_advbp"}
 
 
-MODULES = [
-    importlib.import_module("sk_advbp" if name == "__init__" else f"sk_advbp.{name}")
-    for name in sorted(FILES)
-    if name != "__main__"
-]
+MODULES = [importlib.import_module(name) for name in sorted(FILES) if name != "sk_advbp.__main__"]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__)

@@ -1,6 +1,7 @@
 """The API pages, made from the ``__all__`` of the package's public modules.
 
-A module is public unless `INTERNAL` has it, so that a new one is on the page from its first day.
+A module beside the package's folders is public, and a folder hands on its public names, unless
+`INTERNAL` has it: a new name is on the page from its first day.
 """
 
 import importlib
@@ -13,31 +14,9 @@ import skorch.callbacks
 
 import sk_advbp
 
-# What serves the estimators and may change from version to version.
-INTERNAL = {
-    "adversary",
-    "attacks",
-    "backprop",
-    "classifier",
-    "compiled",
-    "components",
-    "cross_validation",
-    "docstrings",
-    "estimator",
-    "examples_display",
-    "images",
-    "net",
-    "optimizers",
-    "parameters",
-    "pipelines",
-    "precision",
-    "regressor",
-    "search",
-    "stacked",
-    "streams",
-    "training_data",
-}
-INTERNAL_PATHS = {f"sk_advbp.{name}" for name in INTERNAL}
+# What serves the estimators and may change from version to version; the estimators' own names
+# are the package's.
+INTERNAL = {"estimators", "parameters"}
 
 # skorch's hooks and scikit-learn's protocol are the same names for us; these a user calls.
 CALLED = {
@@ -88,9 +67,16 @@ def is_callable(path):
     return callable(getattr(importlib.import_module(module), name))
 
 
-def public_path(path):
-    """Return the path under which a name is documented: ``sk_advbp.classifier.X`` is at the top."""
-    return f"sk_advbp.{path.rpartition('.')[2]}"
+def public_paths(path):
+    """Return the paths under which a name may be documented: in its folder, or at the top."""
+    *folders, name = path.removeprefix("sk_advbp.").split(".")
+    return [".".join(("sk_advbp", *folders[:depth], name)) for depth in range(len(folders), -1, -1)]
+
+
+def is_internal(path):
+    """Return whether `path` is a module that has no page."""
+    modules = {module.name for module in pkgutil.walk_packages(sk_advbp.__path__, "sk_advbp.")}
+    return path in modules - public_modules().keys()
 
 
 def methods_of(path):

@@ -16,13 +16,13 @@ def resolve(app, env, node, contnode):
         return None
     name = node["reftarget"]
     objects = env.get_domain("py").objects
-    for candidate in (f"sk_advbp.{name}", api_pages.public_path(name)):
+    for candidate in api_pages.public_paths(name):
         if candidate in objects:
             found = objects[candidate]
             return make_refnode(
                 app.builder, node["refdoc"], found.docname, found.node_id, contnode, candidate
             )
-    if name in api_pages.INTERNAL_PATHS or not name.startswith("sk_advbp"):
+    if not name.startswith("sk_advbp") or api_pages.is_internal(name):
         is_foreign = name.partition(".")[0] in ("sklearn", "skorch", "torch", "numpy")
         return None if is_foreign else nodes.literal("", node.astext())
     return None

@@ -17,10 +17,10 @@ from sklearn.utils._param_validation import InvalidParameterError, validate_para
 from sklearn.utils.validation import check_is_fitted
 from skorch.utils import get_map_location, is_dataset
 
-from sk_advbp._documentation import documentation_address
-from sk_advbp.adversary import AdversaryMixin
-from sk_advbp.batches import ArrayDataset, as_tensor
-from sk_advbp.net import AdversarialNet
+from sk_advbp.core.perturbation import displace
+from sk_advbp.estimators._documentation import documentation_address
+from sk_advbp.estimators.adversary import AdversaryMixin
+from sk_advbp.estimators.training_data import TrainingData
 from sk_advbp.parameters import (
     CONSTRAINTS,
     PREFIXES,
@@ -30,8 +30,8 @@ from sk_advbp.parameters import (
     check_hidden_layer_sizes,
     check_seed,
 )
-from sk_advbp.perturbation import displace
-from sk_advbp.training_data import TrainingData
+from sk_advbp.training.batches import ArrayDataset, as_tensor
+from sk_advbp.training.net import AdversarialNet
 
 __all__ = ["AdversarialEstimator"]
 

@@ -12,14 +12,14 @@ from skorch.callbacks import Callback, Checkpoint, PassthroughScoring
 from skorch.dataset import get_len, unpack_data
 from torch.optim.lr_scheduler import LinearLR
 
-from sk_advbp.backprop import adversarial_gradients
-from sk_advbp.batches import WeightedInput
-from sk_advbp.callbacks import TrainingStopped
-from sk_advbp.compiled import CompiledGradients
-from sk_advbp.components import Components
-from sk_advbp.optimizers import FusedStep
-from sk_advbp.perturbation import input_gradient
-from sk_advbp.precision import pays_in_bfloat16
+from sk_advbp.core.backprop import adversarial_gradients
+from sk_advbp.core.compiled import CompiledGradients
+from sk_advbp.core.optimizers import FusedStep
+from sk_advbp.core.perturbation import input_gradient
+from sk_advbp.core.precision import pays_in_bfloat16
+from sk_advbp.training.batches import WeightedInput
+from sk_advbp.training.callbacks import TrainingStopped
+from sk_advbp.training.components import Components
 
 __all__ = ["AdversarialNet"]
 

@@ -12,8 +12,8 @@ from skorch.dataset import Dataset
 from skorch.utils import is_dataset
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from sk_advbp.batches import ArrayDataset, unwrap_subset
 from sk_advbp.parameters import check_epsilon_unit
+from sk_advbp.training.batches import ArrayDataset, unwrap_subset
 
 __all__ = ["TrainingData"]
 

@@ -3,8 +3,8 @@
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from sk_advbp.adversary import AdversaryMixin
-from sk_advbp.batches import dense
+from sk_advbp.estimators.adversary import AdversaryMixin
+from sk_advbp.training.batches import dense
 
 __all__ = ["attacked_net", "original_units", "transformed"]
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from sk_advbp.images import as_images, named, new_axes, on_screen
-from sk_advbp.robustness import adversarial_examples
+from sk_advbp.robustness.images import as_images, named, new_axes, on_screen
+from sk_advbp.robustness.scores import adversarial_examples
 
 __all__ = ["AdversarialExamplesDisplay"]
 

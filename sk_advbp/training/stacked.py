@@ -15,11 +15,11 @@ from sklearn.base import clone
 from torch import nn
 from torch.optim.lr_scheduler import LinearLR
 
-from sk_advbp import backprop
-from sk_advbp.batches import Batches
-from sk_advbp.optimizers import FusedStep
+from sk_advbp.core import backprop
+from sk_advbp.core.optimizers import FusedStep
 from sk_advbp.parameters import check_clip
-from sk_advbp.streams import WeightedMeans
+from sk_advbp.training.batches import Batches
+from sk_advbp.training.streams import WeightedMeans
 
 __all__ = ["KNOWN", "Stack", "clone_with_knowledge", "stackable", "stacks"]
 

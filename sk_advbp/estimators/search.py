@@ -10,12 +10,12 @@ from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import check_cv
 from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 
-from sk_advbp.batches import ArrayDataset, Batches
-from sk_advbp.classifier import AdvBPClassifier
-from sk_advbp.cross_validation import Folds, cross_validated, results, selected
-from sk_advbp.docstrings import shares_parameters
+from sk_advbp.estimators.classifier import AdvBPClassifier
+from sk_advbp.estimators.cross_validation import Folds, cross_validated, results, selected
+from sk_advbp.estimators.docstrings import shares_parameters
 from sk_advbp.parameters import check_seed, standard_deviation
-from sk_advbp.stacked import KNOWN
+from sk_advbp.training.batches import ArrayDataset, Batches
+from sk_advbp.training.stacked import KNOWN
 
 __all__ = ["AdvBPClassifierCV"]
 
@@ -113,8 +113,8 @@ class AdvBPClassifierCV(AdvBPClassifier):
     integer `random_state` the final net is the one of `AdvBPClassifier` with `epsilon_`.
 
     Nets of the package's own perceptron are trained together, in stacks (see
-    `sk_advbp.stacked`), where SGD, Adam, AdamW or RMSprop trains them, and neither an option
-    draws random numbers for each row (`dropout`, `input_dropout`, `random_start`,
+    `sk_advbp.training.stacked`), where SGD, Adam, AdamW or RMSprop trains them, and neither an
+    option draws random numbers for each row (`dropout`, `input_dropout`, `random_start`,
     ``perturbation="random"``) nor `early_stopping`, `train_split`, `callbacks` or a parameter
     of another component than the optimizer is given. Else they are fitted one by one.
 

@@ -229,7 +229,7 @@ def perturb(
     Examples
     --------
     >>> import torch
-    >>> from sk_advbp.perturbation import perturb
+    >>> from sk_advbp.core import perturb
     >>> slope = torch.tensor([3.0, -2.0, 0.0])
     >>> perturb(lambda x: (x @ slope).sum(), torch.zeros(1, 3), epsilon=0.5)
     tensor([[ 0.5000, -0.5000,  0.0000]])

@@ -10,7 +10,7 @@ from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from sk_advbp.pipelines import attacked_net, original_units, transformed
+from sk_advbp.robustness.pipelines import attacked_net, original_units, transformed
 
 __all__ = [
     "AdversarialScorer",

@@ -15,7 +15,7 @@ import math
 
 import torch
 
-from sk_advbp.perturbation import (
+from sk_advbp.core.perturbation import (
     bounded,
     displace,
     input_gradient,
@@ -69,7 +69,7 @@ def fgsm(objective, x, epsilon, *, norm="linf", clip=None):
     objective : Objective
     x : torch.Tensor of shape (n, ...)
     epsilon, norm, clip
-        As in `sk_advbp.perturbation.perturb`.
+        As in `sk_advbp.core.perturb`.
 
     Returns
     -------
@@ -175,7 +175,7 @@ class Strongest:
 def random_start(x, epsilon, norm="linf", generator=None):
     """Draw, for each sample of `x`, a point uniformly from the ε-ball around zero.
 
-    As `sk_advbp.perturbation.uniform_in_ball`, but the same numbers whatever the device and
+    As `sk_advbp.core.perturbation.uniform_in_ball`, but the same numbers whatever the device and
     however the rows are cut into batches: one uniform number after the other, row by row,
     made normal by the quantile function where the ball is round.
     """

@@ -8,7 +8,7 @@ from textwrap import shorten
 
 import torch
 
-from sk_advbp.mlp import ACTIVATIONS
+from sk_advbp.core.mlp import ACTIVATIONS
 
 
 class Parser(argparse.ArgumentParser):

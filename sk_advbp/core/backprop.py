@@ -370,7 +370,7 @@ def adversarial_gradients(
     Examples
     --------
     >>> import torch
-    >>> from sk_advbp.backprop import adversarial_gradients
+    >>> from sk_advbp.core import adversarial_gradients
     >>> x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([0])
     >>> loss, *_, bias_gradients = adversarial_gradients(
     ...     x, y, [torch.zeros(2, 2)], [torch.zeros(2)], activation="relu", output="softmax"

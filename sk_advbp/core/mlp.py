@@ -99,7 +99,7 @@ class MultilayerPerceptron(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from sk_advbp.mlp import MultilayerPerceptron
+    >>> from sk_advbp.core import MultilayerPerceptron
     >>> MultilayerPerceptron(4, 3, (8,))(torch.zeros(2, 4)).shape
     torch.Size([2, 3])
     """

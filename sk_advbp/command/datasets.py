@@ -69,7 +69,7 @@ def load_data(name_or_path):
 
     Examples
     --------
-    >>> from sk_advbp.datasets import load_data
+    >>> from sk_advbp.command import load_data
     >>> data = load_data("digits")
     >>> data.X_train.shape, data.X_test.shape, data.image_shape
     ((1347, 64), (450, 64), (8, 8))

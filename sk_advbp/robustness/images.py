@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from sk_advbp.pipelines import attacked_net
+from sk_advbp.robustness.pipelines import attacked_net
 
 __all__ = ["as_images", "drawable_shape", "named", "new_axes", "on_screen"]
 
@@ -30,7 +30,7 @@ def drawable_shape(sample_shape, image_shape=None):
 
     Examples
     --------
-    >>> from sk_advbp.images import drawable_shape
+    >>> from sk_advbp.robustness.images import drawable_shape
     >>> drawable_shape(64)
     (8, 8)
     >>> drawable_shape((3, 32, 32))

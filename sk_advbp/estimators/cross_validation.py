@@ -15,10 +15,10 @@ from sklearn.base import clone
 from sklearn.metrics import check_scoring
 from sklearn.utils.parallel import Parallel, delayed
 
-from sk_advbp.batches import as_tensor, dense
 from sk_advbp.parameters import check_epsilon_unit
-from sk_advbp.stacked import Stack, clone_with_knowledge, stackable, stacks
-from sk_advbp.streams import Member, Stream
+from sk_advbp.training.batches import as_tensor, dense
+from sk_advbp.training.stacked import Stack, clone_with_knowledge, stackable, stacks
+from sk_advbp.training.streams import Member, Stream
 
 __all__ = ["Folds", "cross_validated", "results", "selected"]
 
@@ -123,8 +123,8 @@ def cross_validated(net, folds, epsilons, scoring=None, n_jobs=None):
     Parameters
     ----------
     net : AdvBPClassifier
-        Not fitted, but with the attributes `sk_advbp.stacked.KNOWN`. Nets that can be trained
-        together are, all others are fitted one by one.
+        Not fitted, but with the attributes `sk_advbp.training.stacked.KNOWN`. Nets that can be
+        trained together are, all others are fitted one by one.
     folds : Folds
     epsilons : ndarray of shape (n_epsilons,)
     scoring : str, callable or None, default=None

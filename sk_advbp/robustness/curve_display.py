@@ -6,11 +6,10 @@ They need matplotlib, the extra ``plot``, which is imported only to draw.
 import numpy as np
 from sklearn.metrics import accuracy_score
 
-from sk_advbp.examples_display import AdversarialExamplesDisplay
-from sk_advbp.images import named, new_axes
-from sk_advbp.robustness import robustness_curve
+from sk_advbp.robustness.images import named, new_axes
+from sk_advbp.robustness.scores import robustness_curve
 
-__all__ = ["AdversarialExamplesDisplay", "RobustnessCurveDisplay"]
+__all__ = ["RobustnessCurveDisplay"]
 
 
 class RobustnessCurveDisplay:
@@ -40,7 +39,7 @@ class RobustnessCurveDisplay:
 
     Examples
     --------
-    >>> from sk_advbp.display import RobustnessCurveDisplay
+    >>> from sk_advbp.robustness import RobustnessCurveDisplay
     >>> display = RobustnessCurveDisplay(epsilons=[0, 0.1], accuracies=[0.98, 0.61], names="net")
     >>> display.accuracies.shape
     (1, 2)

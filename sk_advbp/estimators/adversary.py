@@ -15,10 +15,10 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length
 from skorch.utils import is_dataset
 
-from sk_advbp import backprop
-from sk_advbp.attacks import ATTACKS, Objective
-from sk_advbp.batches import ArrayDataset, dense
+from sk_advbp.core import backprop
+from sk_advbp.core.attacks import ATTACKS, Objective
 from sk_advbp.parameters import check_clip, check_epsilon, check_seed
+from sk_advbp.training.batches import ArrayDataset, dense
 
 __all__ = ["AdversaryMixin"]
 
@@ -43,7 +43,7 @@ def perceptron_gradient(module, output):
     module : MultilayerPerceptron
         In evaluation mode: nothing is dropped.
     output : {"softmax", "logistic", "identity"}
-        As in `sk_advbp.backprop.adversarial_gradients`.
+        As in `sk_advbp.core.adversarial_gradients`.
     """
     weights = [layer.weight.detach() for layer in module.layers]
     biases = [layer.bias.detach().unsqueeze(-1) for layer in module.layers]
@@ -100,7 +100,7 @@ def in_form_of(X, x, moved):
 
 
 class AdversaryMixin:
-    """The attacks of `sk_advbp.attacks` as a method of an estimator, on arrays."""
+    """The attacks of `sk_advbp.core.attacks` as a method of an estimator, on arrays."""
 
     def adversarial_examples(
         self,

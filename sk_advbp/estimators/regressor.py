@@ -9,11 +9,11 @@ from skorch.utils import is_dataset, to_tensor
 from torch import nn
 from torch.utils.data import Dataset
 
-from sk_advbp.batches import ArrayDataset, Batches, WeightedInput, unwrap_subset
-from sk_advbp.classifier import AdvBPClassifier
-from sk_advbp.docstrings import shares_parameters
-from sk_advbp.estimator import AdversarialEstimator
+from sk_advbp.estimators.base import AdversarialEstimator
+from sk_advbp.estimators.classifier import AdvBPClassifier
+from sk_advbp.estimators.docstrings import shares_parameters
 from sk_advbp.parameters import standard_deviation
+from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput, unwrap_subset
 
 __all__ = ["AdvBPRegressor"]
 
@@ -67,7 +67,7 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
     {hidden_layer_sizes, activation, epsilon, epsilon_unit, norm, clip, clean_weight}
     {random_start, perturbation, dropout, input_dropout}
     module : torch.nn.Module class or instance, or None, default=None
-        None is `sk_advbp.mlp.MultilayerPerceptron`. A module of yours takes X alone and
+        None is `sk_advbp.core.MultilayerPerceptron`. A module of yours takes X alone and
         returns numbers (n, n_outputs), in the units of the scaled y; X may then have more than
         two axes. Its parameters are given as ``module__…``.
     criterion : torch loss class or None, default=None

@@ -11,11 +11,11 @@ from skorch import NeuralNet
 from skorch.callbacks import EpochTimer, PrintLog
 from torch.utils.data import DataLoader
 
-from sk_advbp.batches import ArrayDataset, Batches, unwrap_subset
-from sk_advbp.callbacks import SklearnCallbacks, StopEarly
-from sk_advbp.mlp import MultilayerPerceptron
-from sk_advbp.optimizers import FUSED_OPTIMIZERS
+from sk_advbp.core.mlp import MultilayerPerceptron
+from sk_advbp.core.optimizers import FUSED_OPTIMIZERS
 from sk_advbp.parameters import check_device, check_seed
+from sk_advbp.training.batches import ArrayDataset, Batches, unwrap_subset
+from sk_advbp.training.callbacks import SklearnCallbacks, StopEarly
 
 __all__ = ["Components"]
 

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 from torch import nn
 
-from sk_advbp.pipelines import attacked_net
+from sk_advbp.robustness.pipelines import attacked_net
 
 __all__ = ["to_art"]
 

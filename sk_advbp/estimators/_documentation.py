@@ -4,7 +4,7 @@ import os
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
-BUILT = Path(__file__).parents[1] / "docs" / "_build" / "html"
+BUILT = Path(__file__).parents[2] / "docs" / "_build" / "html"
 
 
 def documentation_address():

@@ -2,7 +2,7 @@
 
 import torch
 
-from sk_advbp.backprop import adversarial_gradients
+from sk_advbp.core.backprop import adversarial_gradients
 
 __all__ = ["CompiledGradients"]
 

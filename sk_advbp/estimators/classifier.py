@@ -12,8 +12,8 @@ from skorch.utils import is_dataset, to_tensor
 from torch import nn
 from torch.nn import functional as F
 
-from sk_advbp.batches import ArrayDataset, Batches, WeightedInput
-from sk_advbp.estimator import AdversarialEstimator
+from sk_advbp.estimators.base import AdversarialEstimator
+from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput
 
 __all__ = ["AdvBPClassifier"]
 
@@ -90,7 +90,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         binary cross-entropy summed over the classes. Probabilities then are
         softmax(logsigmoid(z)).
     module : torch.nn.Module class or instance, or None, default=None
-        None is `sk_advbp.mlp.MultilayerPerceptron`. A module of yours takes X alone and
+        None is `sk_advbp.core.MultilayerPerceptron`. A module of yours takes X alone and
         returns logits (n, n_classes); X may then have more than two axes. Its parameters are
         given as ``module__…``.
     criterion : torch loss class or None, default=None
@@ -157,13 +157,13 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         skorch's, for its scoring callbacks.
     torch_load_kwargs : dict or None, default=None
         skorch's, for ``load_params``.
-    iterator_train : iterator class, default=sk_advbp.batches.Batches
+    iterator_train : iterator class, default=sk_advbp.training.Batches
         The default cuts shuffled batches from tensors that lie on the device. Another one,
         such as ``torch.utils.data.DataLoader``, works as in skorch, which does not shuffle
         unless ``iterator_train__shuffle=True``.
-    iterator_valid : iterator class, default=sk_advbp.batches.Batches
+    iterator_valid : iterator class, default=sk_advbp.training.Batches
         The same for prediction and validation.
-    dataset : Dataset class, default=sk_advbp.batches.ArrayDataset
+    dataset : Dataset class, default=sk_advbp.training.ArrayDataset
         skorch's, and not used: arrays become an ``ArrayDataset``.
     random_state : int, RandomState instance or None, default=None
         Seed of initialisation, shuffling, dropout and random perturbations. An int gives the

@@ -1,0 +1,247 @@
+"""Plain and adversarial back-propagation side by side: ``python -m sk_advbp``.
+
+Both nets learn from the same rows with the same seeds and are then asked for the clean test
+part and for adversarial examples of it, made against each net itself.
+"""
+
+import sys
+import time
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import numpy as np
+from skorch.callbacks import Callback
+
+from sk_advbp.command.datasets import load_data
+from sk_advbp.command.options import command_line
+from sk_advbp.estimators import AdvBPClassifier
+from sk_advbp.robustness import AdversarialExamplesDisplay, RobustnessCurveDisplay
+from sk_advbp.robustness.images import drawable_shape
+
+PGD_STEPS = 20
+CURVE_ROWS = 1000
+
+
+class EpochTick(Callback):
+    """Call a function at the end of each epoch."""
+
+    def __init__(self, tick):
+        self.tick = tick
+
+    def on_epoch_end(self, net, **kwargs):
+        """Count one epoch."""
+        self.tick()
+
+
+@contextmanager
+def progress_bar(total):
+    """Show how many of `total` epochs are done; yields the function that counts one."""
+    if find_spec("rich") is None:
+        with _plain_counter(total) as tick:
+            yield tick
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = "epochs", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("training", total=total)
+        yield lambda: progress.advance(task)
+
+
+@contextmanager
+def _plain_counter(total):
+    """Count on one line of stderr, where rich is not installed."""
+    done = 0
+
+    def tick():
+        nonlocal done
+        done += 1
+        print(f"\repochs {done}/{total}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield tick
+    finally:
+        print(file=sys.stderr)
+
+
+class Row(NamedTuple):
+    """What is measured of one net; accuracies as shares of the test part."""
+
+    clean: float
+    fgsm: float
+    pgd: float
+    seconds: float
+
+
+def attacked(net, data, epsilon, attack):
+    """Return the test part, moved against `net`."""
+    return net.adversarial_examples(
+        data.X_test,
+        data.y_test,
+        epsilon=epsilon,
+        attack=attack,
+        n_steps=PGD_STEPS,
+        random_state=0,
+    )
+
+
+def measure(net, data, epsilon):
+    """Fit `net` and return its `Row`."""
+    start = time.perf_counter()
+    net.fit(data.X_train, data.y_train)
+    seconds = time.perf_counter() - start
+    under_attack = (
+        net.score(attacked(net, data, epsilon, attack), data.y_test) for attack in ("fgsm", "pgd")
+    )
+    return Row(net.score(data.X_test, data.y_test), *under_attack, seconds)
+
+
+def compare(options, data):
+    """Fit both methods with every seed.
+
+    Returns
+    -------
+    rows : dict
+        For each method the `Row` of each seed.
+    nets : dict
+        For each method the net of the first seed.
+    """
+    methods = {"plain": 0.0, "adversarial": options.epsilon}
+    given = {"hidden_layer_sizes": options.hidden, "max_epochs": options.epochs}
+    given = {name: value for name, value in given.items() if value is not None}
+
+    def net(epsilon, seed, callbacks=None):
+        return AdvBPClassifier(
+            activation=options.activation,
+            epsilon=epsilon,
+            device=options.device,
+            random_state=seed,
+            callbacks=callbacks,
+            **given,
+        )
+
+    epochs = len(methods) * options.seeds * net(0.0, 0).max_epochs
+    # torch loads parts of itself at the first step, which no method's seconds should show.
+    net(0.0, 0).set_params(max_epochs=1).fit(data.X_train[:100], data.y_train[:100])
+    rows, nets = {method: [] for method in methods}, {}
+    with progress_bar(epochs) as tick:
+        for seed in range(options.seeds):
+            for method, epsilon in methods.items():
+                fitted = net(epsilon, seed, [EpochTick(tick)])
+                rows[method].append(measure(fitted, data, options.epsilon))
+                nets.setdefault(method, fitted)
+    return rows, nets
+
+
+def table(rows):
+    """Return the table of means and, for several seeds, standard deviations, as text."""
+    titles = ("", "clean accuracy", "under FGSM", f"under PGD-{PGD_STEPS}", "seconds of fit")
+    lines = [titles]
+    for method, of_seeds in rows.items():
+        *accuracies, seconds = zip(*of_seeds, strict=True)
+        cells = [mean_and_sd(100 * np.array(a), 1, " %") for a in accuracies]
+        lines.append((method, *cells, mean_and_sd(np.array(seconds), 2, "")))
+    width = max(len(cell) for line in lines for cell in line)
+    return "\n".join(
+        line[0].ljust(12) + "".join(cell.rjust(width + 2) for cell in line[1:]) for line in lines
+    )
+
+
+def mean_and_sd(values, digits, unit):
+    """Return mean ± standard deviation as text; of one value no deviation is known."""
+    deviation = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{values.mean():.{digits}f}{deviation}{unit}"
+
+
+def settings(options, data, net):
+    """Return in one line what was trained on what."""
+    sizes = ", ".join(map(str, net.hidden_layer_sizes))
+    seeds = "seed" if options.seeds == 1 else "seeds"
+    return (
+        f"{options.data}: {len(data.X_train)} training and {len(data.X_test)} test rows, "
+        f"{data.X_train.shape[1]} features\n"
+        f"hidden layers {sizes} ({options.activation}), epsilon {options.epsilon:g}, "
+        f"{net.max_epochs} epochs, {options.seeds} {seeds}, {net.device_}"
+    )
+
+
+def save_picture(path, nets, data, epsilon):
+    """Draw the first test image of up to eight classes."""
+    from matplotlib.figure import Figure
+
+    _, first = np.unique(data.y_test, return_index=True)
+    X, y = data.X_test[first[:8]], data.y_test[first[:8]]
+    figure = Figure(figsize=(1.4 + 1.1 * len(X), 1 + 4.2 * len(nets)), layout="constrained")
+    figure.suptitle(f"FGSM, epsilon = {epsilon:g}; above each image the prediction, red when wrong")
+    AdversarialExamplesDisplay.from_estimators(
+        {f"{method} net": net for method, net in nets.items()},
+        X,
+        y,
+        epsilon=epsilon,
+        image_shape=data.image_shape,
+        ax=figure.subplots(),
+    )
+    figure.savefig(path, dpi=150)
+
+
+def save_curve(path, nets, data, epsilon):
+    """Draw the accuracy of both nets under both attacks, up to twice the `epsilon`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    ax = figure.subplots()
+    X, y = data.X_test[:CURVE_ROWS], data.y_test[:CURVE_ROWS]
+    for attack, title, line in (("fgsm", "FGSM", "--"), ("pgd", f"PGD-{PGD_STEPS}", "-")):
+        ax.set_prop_cycle(None)  # a net has one colour
+        RobustnessCurveDisplay.from_estimators(
+            {f"{method}, {title}": net for method, net in nets.items()},
+            X,
+            y,
+            epsilons=np.linspace(0, 2 * epsilon, 9),
+            attack=attack,
+            attack_options={"n_steps": PGD_STEPS},
+            ax=ax,
+            linestyle=line,
+        )
+    ax.axvline(epsilon, color="grey", linewidth=0.8)
+    figure.savefig(path, dpi=150)
+
+
+def main(argv=None):
+    """Run the comparison that the options ask for.
+
+    Parameters
+    ----------
+    argv : list of str or None, default=None
+        The options; None takes those of the command line.
+
+    Raises
+    ------
+    SystemExit
+        With status 2, after one line on stderr, where an option or the data are unusable.
+    """
+    parser = command_line()
+    options = parser.parse_args(argv)
+    try:
+        data = load_data(options.data)
+    except (OSError, ValueError) as error:
+        parser.error(f"argument --data: {error}")
+    try:
+        if options.picture:
+            drawable_shape(data.X_train.shape[1], data.image_shape)
+    except ValueError as error:
+        parser.error(f"argument --picture: {error}")
+    try:
+        rows, nets = compare(options, data)
+    except ValueError as error:  # what the estimator refuses, or training that diverged
+        parser.error(str(error))
+    print(settings(options, data, nets["plain"]), table(rows), sep="\n\n")
+    if options.picture:
+        save_picture(options.picture, nets, data, options.epsilon)
+        print(f"\n{options.picture} shows clean and adversarial images")
+    if options.curve:
+        save_curve(options.curve, nets, data, options.epsilon)
+        rows = min(CURVE_ROWS, len(data.X_test))
+        print(f"\n{options.curve} shows accuracy over epsilon, on {rows} test rows")
