@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def tabular(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
     return importlib.import_module("tabular")
 
 
