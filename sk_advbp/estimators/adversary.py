@@ -19,6 +19,7 @@ from sk_advbp.core import backprop
 from sk_advbp.core.attacks import ATTACKS, Objective
 from sk_advbp.parameters import check_clip, check_epsilon, check_seed
 from sk_advbp.training.batches import ArrayDataset, dense
+from sk_advbp.training.reach import Reach
 
 __all__ = ["AdversaryMixin"]
 
@@ -249,12 +250,13 @@ class AdversaryMixin:
         validate_parameter_constraints(constraints, given, "adversarial_examples")
         if isinstance(clip, str) and clip != "same":
             raise InvalidParameterError(f"clip must be (low, high), None or 'same'. Got {clip!r}.")
-        trained = self._perturbed_with
-        if epsilon is None:
-            epsilon = trained["epsilon"]
-        epsilon = check_epsilon(epsilon, self.sample_shape_)
-        clip = check_clip(trained["clip"] if isinstance(clip, str) else clip, self.sample_shape_)
-        move = dict(self._displacement_by(epsilon, norm or trained["norm"], clip).keywords)
+        trained, shape = self._reach, self.sample_shape_
+        reach = Reach(
+            check_epsilon(trained.epsilon if epsilon is None else epsilon, shape),
+            norm or trained.norm,
+            check_clip(trained.clip if isinstance(clip, str) else clip, shape),
+        )
+        move = reach.on(self.device_, self.dtype_)
         if attack == "pgd":
             n_steps = of_pgd["n_steps"]
             generators = restart_generators(of_pgd["n_restarts"], of_pgd["random_state"])

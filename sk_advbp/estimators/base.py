@@ -30,8 +30,9 @@ from sk_advbp.parameters import (
     check_hidden_layer_sizes,
     check_seed,
 )
-from sk_advbp.training.batches import ArrayDataset, as_tensor
+from sk_advbp.training.batches import ArrayDataset
 from sk_advbp.training.net import AdversarialNet
+from sk_advbp.training.reach import Reach
 
 __all__ = ["AdversarialEstimator"]
 
@@ -71,9 +72,19 @@ def _is_of_component(name):
 class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, AdversarialNet):
     """The scikit-learn side of the net: see `AdvBPClassifier` for the parameters.
 
-    A subclass says what its targets are: `_target_checks` (of ``validate_data``),
-    `_check_target`, `_encode`, `_decode`, `_target_of_dataset`, `_class_weights`, `_n_outputs`
-    and `_default_criterion`.
+    The way of X and y through ``fit``, in the order in which it happens:
+
+    1. `_check_parameters` refuses what needs no data to be refused.
+    2. `_let_in` has scikit-learn validate X and y, once; X takes the dtype of the weights, and y
+       becomes what the loss takes: `Rows`.
+    3. `_class_weighted` leaves out rows of weight zero; the others are a dataset on the device.
+    4. `initialize` builds module, criterion and optimizer, or `_check_unchanged` finds them fit
+       to go on.
+    5. `train` runs the epochs over the dataset, each mini-batch moved by `Reach`, then learnt.
+
+    A subclass says what its targets are: `_target_checks` (of ``validate_data``), `_encoding`
+    (the class that checks and encodes them), `_settle_targets` and `_targets` (what the first
+    data fix of it), `_class_weights` and `_default_criterion`.
     """
 
     _parameter_constraints = CONSTRAINTS
@@ -154,7 +165,7 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
     def _perceptron_parameters(self):
         return {
             "in_features": getattr(self, "n_features_in_", None),
-            "out_features": self._n_outputs(),
+            "out_features": self._targets.n_outputs,
             "hidden_layer_sizes": check_hidden_layer_sizes(self.hidden_layer_sizes),
             "activation": self.activation,
             "dropout": self.dropout,
@@ -190,50 +201,48 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
 
     # ---- fit -------------------------------------------------------------------------
 
-    def _fit(self, X, y, sample_weight, *, fresh, incremental=False, **target_options):
+    def _fit(self, X, y, sample_weight, *, fresh, incremental=False, **announced):
         """Check everything, then train: from the start where `fresh`, else from where it is."""
         with self._unchanged_on_error(fresh):
-            self._check_parameters()
-            if fresh:
-                self._forget_fit()
-                self.device_ = check_device(self.device)
-            self._announce(fresh=fresh, incremental=incremental, **target_options)
-            dataset, target = self._training_dataset(X, y, sample_weight, reset=fresh)
-            self._perturbed_with = self._perturbation()
-            displacement = self._displacement()
-            if fresh:
-                self.generator_ = torch.Generator().manual_seed(check_seed(self.random_state))
-                self.initialize()
-            else:
-                self._check_unchanged()
-                self._reapply_optimizer_parameters()
-                if not incremental:
-                    self._initialize_callbacks()
-            self._displace = displacement
-            self.train(dataset, target, incremental=incremental)
+            data = self._checked(X, y, sample_weight, fresh=fresh, **announced)
+            self._train_on(data, fresh=fresh, incremental=incremental)
         return self
+
+    def _checked(self, X, y, sample_weight, *, fresh, **announced):
+        """Return the training data, when parameters and data have passed all checks."""
+        self._check_parameters()
+        if fresh:
+            self._forget_fit()
+            self.device_ = check_device(self.device)
+        return self._let_in(X, y, sample_weight, fresh=fresh, **announced)
+
+    def _train_on(self, data, *, fresh, incremental=False):
+        """Train on `Rows` or `Samples`."""
+        dataset, target = self._dataset_of(data)
+        self._reach = self._reach_of_training()
+        displacement = self._displacement()
+        if fresh:
+            self.generator_ = torch.Generator().manual_seed(check_seed(self.random_state))
+            self.initialize()
+        else:
+            self._check_unchanged()
+            self._reapply_optimizer_parameters()
+            if not incremental:
+                self._initialize_callbacks()
+        self._displace = displacement
+        self.train(dataset, target, incremental=incremental)
+
+    def _reach_of_training(self):
+        """Return ε in the units of X, the norm and the bounds, as the parameters have them."""
+        epsilon = check_epsilon(self.epsilon, self.sample_shape_) * self.epsilon_unit_
+        return Reach(epsilon, self.norm, check_clip(self.clip, self.sample_shape_))
 
     def _displacement(self):
         """Return the map (gradient closure, x) → x'; None where ε = 0 moves nothing."""
-        if not np.any(self._perturbed_with["epsilon"]) or self.clean_weight == 1:
+        if not self._reach.moves or self.clean_weight == 1:
             return None
-        return self._displacement_by(
-            **self._perturbed_with, random_start=self.random_start, perturbation=self.perturbation
-        )
-
-    def _perturbation(self):
-        """Return ε in the units of X, the norm and the bounds, as the parameters have them."""
-        epsilon = check_epsilon(self.epsilon, self.sample_shape_) * self.epsilon_unit_
-        clip = check_clip(self.clip, self.sample_shape_)
-        return {"epsilon": epsilon, "norm": self.norm, "clip": clip}
-
-    def _displacement_by(self, epsilon, norm, clip, **options):
-        # Zero-dimensional tensors, too: on small batches a product with a number costs more.
-        dtype = getattr(torch, self.dtype_)
-        epsilon, *clip = (
-            as_tensor(np.asarray(v), self.device_, dtype) for v in (epsilon, *(clip or ()))
-        )
-        return partial(displace, epsilon=epsilon, norm=norm, clip=tuple(clip) or None, **options)
+        options = {"random_start": self.random_start, "perturbation": self.perturbation}
+        return partial(displace, **self._reach.on(self.device_, self.dtype_), **options)
 
     def _forget_fit(self):
         """Drop all that an earlier fit has left."""

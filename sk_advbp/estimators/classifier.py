@@ -5,14 +5,13 @@ import torch
 from sklearn.callback import with_callbacks
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d
 from skorch import NeuralNetClassifier
 from skorch.utils import is_dataset, to_tensor
 from torch import nn
 from torch.nn import functional as F
 
 from sk_advbp.estimators.base import AdversarialEstimator
+from sk_advbp.estimators.targets import Labels
 from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput
 
 __all__ = ["AdvBPClassifier"]
@@ -259,6 +258,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
 
     valid_score = "valid_acc"
     _target_checks = {"multi_output": False}
+    _encoding = Labels
 
     def __init__(
         self,
@@ -361,6 +361,8 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
             As for ``fit``; and for labels that were not announced.
         """
         fresh = not self.__sklearn_is_fitted__()
+        if fresh and classes is None and self.classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
         return self._fit(X, y, sample_weight, fresh=fresh, incremental=True, classes=classes)
 
     # ---- targets ---------------------------------------------------------------------
@@ -368,54 +370,22 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     def check_data(self, X, y=None):
         """Do nothing: skorch would take the encoded labels for the classes."""
 
-    def _check_target(self, y):
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        return y
-
-    def _announce(self, fresh, incremental, classes=None):
-        """Settle the labels that the caller announces, before any y is seen."""
+    def _settle_targets(self, y, sample_weight, *, fresh, classes=None):
+        """Fix the labels at the first data: those that are announced, else those of y."""
         if classes is None:
             classes = self.classes
-        if incremental and fresh and classes is None:
-            raise ValueError("classes must be passed on the first call to partial_fit.")
-        if classes is None:
-            return
-        classes = np.unique(classes)
+        announced = None if classes is None else np.unique(classes)
         if fresh:
-            self.classes_inferred_ = classes
-        elif not np.array_equal(classes, self.classes_):
+            self.classes_inferred_ = np.unique(y) if announced is None else announced
+        elif announced is not None and not np.array_equal(announced, self.classes_):
             raise ValueError(
-                f"classes={classes.tolist()} is not the same as on the last call, "
+                f"classes={announced.tolist()} is not the same as on the last call, "
                 f"was: {self.classes_.tolist()}."
             )
 
-    def _encode(self, y, reset, sample_weight=None):
-        """Return the labels as indices into `classes_`, which `reset` finds if nobody announced."""
-        if reset and "classes_inferred_" not in vars(self):
-            self.classes_inferred_ = np.unique(y)
-        classes = self.classes_
-        target = np.searchsorted(classes, y).clip(max=len(classes) - 1)
-        unknown = classes[target] != y
-        if unknown.any():
-            raise ValueError(
-                f"y contains labels that are not among the classes {classes.tolist()}: "
-                f"{np.unique(y[unknown]).tolist()}."
-            )
-        return target
-
-    def _decode(self, target):
-        return self.classes_[target]
-
-    def _target_of_dataset(self, y, reset):
-        """Return the labels of a Dataset that hands out samples one by one, as they are."""
-        target = self._encode(y, reset)
-        if not np.array_equal(target, y):
-            raise ValueError(
-                "The labels of a torch Dataset must be 0, 1, ..., n_classes - 1. "
-                f"Got {self.classes_!r}: give X and y as arrays instead."
-            )
-        return target
+    @property
+    def _targets(self):
+        return Labels(self.classes_)
 
     @property
     def classes_(self):
@@ -437,7 +407,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         per_class[which] = compute_class_weight(
             self.class_weight,
             classes=self.classes_[which],
-            y=self._decode(target),
+            y=self._targets.decode(target),
             sample_weight=sample_weight,
         )
         if not (np.isfinite(per_class).all() and (per_class >= 0).all()):
@@ -446,18 +416,8 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
             )
         return per_class[target]
 
-    def _n_outputs(self):
-        # One class alone is trained as one of two, so that there is a loss.
-        return max(2, len(self.classes_))
-
     def _default_criterion(self):
         return CRITERIA[self.output]
-
-    def _strata(self, target, smaller_part):
-        """Return the classes, where each can be in both parts of the data."""
-        counts = np.bincount(target)
-        counts = counts[counts > 0]
-        return target if counts.min() >= 2 and len(counts) <= smaller_part else None
 
     def batch_score(self, y_pred, y_true, X):
         """Return the accuracy on a batch, weighted as the loss is."""
@@ -535,7 +495,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         """Return the encoded labels that an attack moves X away from."""
         if y is None:
             return self._logits(X).argmax(1).numpy()
-        return self._encode(self._check_target(y), reset=False)
+        return self._targets.encode(Labels.checked(y))
 
     def _target(self, y):
         """Return labels as integers, but for a loss of the user's, which may want other ones."""

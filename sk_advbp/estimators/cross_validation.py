@@ -15,6 +15,7 @@ from sklearn.base import clone
 from sklearn.metrics import check_scoring
 from sklearn.utils.parallel import Parallel, delayed
 
+from sk_advbp.estimators.training_data import Rows
 from sk_advbp.parameters import check_epsilon_unit
 from sk_advbp.training.batches import as_tensor, dense
 from sk_advbp.training.stacked import Stack, clone_with_knowledge, stackable, stacks
@@ -230,7 +231,7 @@ def _members(net, folds, candidates):
     for train, _ in folds.splits:
         weight = None if folds.weight is None else folds.weight[train]
         units.append(check_epsilon_unit(net.epsilon_unit, folds.X[train], weight))
-        rows, _, weight = net._weighted(train, folds.target[train], weight)
+        rows, _, weight = net._class_weighted(Rows(train, folds.target[train], weight))
         streams.append(Stream(rows, weight, net.random_state, net.batch_size))
     return [(Member(float(e), units[fold], streams[fold]), fold) for e, fold in candidates]
 

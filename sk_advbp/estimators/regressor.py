@@ -1,19 +1,16 @@
 """`AdvBPRegressor`: numbers as targets, centred and scaled inside."""
 
-import numpy as np
 import torch
-from scipy import sparse
 from sklearn.callback import with_callbacks
 from skorch import NeuralNetRegressor
 from skorch.utils import is_dataset, to_tensor
 from torch import nn
-from torch.utils.data import Dataset
 
 from sk_advbp.estimators.base import AdversarialEstimator
 from sk_advbp.estimators.classifier import AdvBPClassifier
 from sk_advbp.estimators.docstrings import shares_parameters
-from sk_advbp.parameters import standard_deviation
-from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput, unwrap_subset
+from sk_advbp.estimators.targets import Numbers
+from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput
 
 __all__ = ["AdvBPRegressor"]
 
@@ -38,21 +35,6 @@ class SquaredError(nn.Module):
                 f"{tuple(target.shape)}. Got {tuple(prediction.shape)}."
             )
         return (prediction - target).square().mean(1)
-
-
-class EncodedDataset(Dataset):
-    """The user's torch Dataset, with each y as the net takes it."""
-
-    def __init__(self, dataset, encode):
-        self.dataset = dataset
-        self._encode = encode
-
-    def __len__(self):
-        return len(self.dataset)
-
-    def __getitem__(self, i):
-        x, y = self.dataset[i]
-        return x, self._encode(np.asarray(y)[None], reset=False)[0]
 
 
 @shares_parameters(AdvBPClassifier)
@@ -133,6 +115,7 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
     valid_score = "valid_r2"
     output = "identity"
     _target_checks = {"multi_output": True, "y_numeric": True}
+    _encoding = Numbers
 
     def __init__(
         self,
@@ -230,50 +213,16 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
     def check_data(self, X, y=None):
         """Do nothing: y is checked when it is encoded."""
 
-    def _announce(self, fresh, incremental):
-        """Do nothing: there are no labels to announce."""
+    def _settle_targets(self, y, sample_weight, *, fresh):
+        """Fix how y is centred and scaled at the first data."""
+        if fresh:
+            fixed = Numbers.of(y, sample_weight, self.dtype_)
+            self.y_mean_, self.y_scale_ = fixed.mean, fixed.scale
+            self._target_shape = fixed.shape
 
-    def _check_target(self, y):
-        if sparse.issparse(y):
-            raise ValueError("y must be dense. Got a sparse matrix.")
-        y = np.asarray(y)
-        if y.ndim > 2 or y.dtype.kind not in "buif" or not np.isfinite(y).all():
-            raise ValueError(
-                "y must have finite numbers, of shape (n_samples,) or (n_samples, n_outputs). "
-                f"Got dtype {y.dtype} and shape {y.shape}."
-            )
-        return y.astype(np.float64)
-
-    def _encode(self, y, reset, sample_weight=None):
-        """Return y centred and scaled, of shape (n, n_outputs)."""
-        rows = y.reshape(len(y), -1)
-        if reset:
-            self._target_shape = y.shape[1:]
-            with np.errstate(over="ignore", invalid="ignore"):
-                self.y_mean_ = np.average(rows, axis=0, weights=sample_weight)
-                deviation = standard_deviation(rows, sample_weight)
-            if not np.isfinite(deviation).all():
-                raise ValueError("y contains values too large: their squares are not finite.")
-            self.y_scale_ = np.where(deviation > 0, deviation, 1.0)
-        if rows.shape[1:] != self.y_mean_.shape:
-            raise ValueError(f"y has {rows.shape[1]} outputs. Expected {self.n_outputs_}.")
-        return ((rows - self.y_mean_) / self.y_scale_).astype(self.dtype_)
-
-    def _decode(self, target):
-        y = target.astype(np.float64) * self.y_scale_ + self.y_mean_
-        return y.reshape(len(y), *self._target_shape)
-
-    def _target_of_dataset(self, y, reset):
-        return self._encode(y, reset)
-
-    def _user_dataset(self, dataset, sample_weight, reset):
-        dataset, target = super()._user_dataset(dataset, sample_weight, reset)
-        return EncodedDataset(dataset, self._encode), target
-
-    def _encoded_dataset(self, dataset):
-        encoded = super()._encoded_dataset(dataset)
-        ours = isinstance(unwrap_subset(encoded)[0], (ArrayDataset, EncodedDataset))
-        return encoded if ours or encoded is None else EncodedDataset(encoded, self._encode)
+    @property
+    def _targets(self):
+        return Numbers(self.y_mean_, self.y_scale_, self._target_shape, self.dtype_)
 
     def _class_weights(self, target, sample_weight):
         """Return None: there are no classes."""
@@ -282,9 +231,6 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
     def n_outputs_(self):
         """Number of outputs."""
         self.check_is_fitted_attribute("n_outputs_")
-        return len(self.y_mean_)
-
-    def _n_outputs(self):
         return len(self.y_mean_)
 
     def _default_criterion(self):
@@ -313,7 +259,7 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
             the units of the scaled y.
         """
         output = self._logits(X).numpy()
-        return output if self._training and is_dataset(X) else self._decode(output)
+        return output if self._training and is_dataset(X) else self._targets.decode(output)
 
     @property
     def predict_proba(self):
@@ -327,7 +273,7 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
                 "adversarial_examples of a regressor needs y: at its own predictions the squared "
                 "error has no gradient."
             )
-        return self._encode(self._check_target(y), reset=False)
+        return self._targets.encode(Numbers.checked(y))
 
     def _row_losses(self, x, target):
         """Return (loss, misclassified), each of shape (n,); no row is misclassified."""

@@ -222,7 +222,11 @@ class AdvBPClassifierCV(AdvBPClassifier):
         TypeError
             For the name of a parameter that does not exist.
         """
-        return self._fit(X, y, sample_weight, fresh=True)
+        with self._unchanged_on_error(fresh=True):
+            rows = self._checked(X, y, sample_weight, fresh=True)
+            self._choose_epsilon(rows)
+            self._train_on(rows, fresh=True)
+        return self
 
     @property
     def partial_fit(self):
@@ -262,15 +266,15 @@ class AdvBPClassifierCV(AdvBPClassifier):
         vars(net).update({name: vars(self)[name] for name in KNOWN})
         return net
 
-    def _settle(self, X, target, sample_weight):
-        """Choose ε, now that the data are validated."""
-        super()._settle(X, target, sample_weight)
+    def _choose_epsilon(self, rows):
+        """Find `epsilon_` by cross-validation on the `rows`."""
+        X, target, sample_weight = rows
         epsilons = self._candidates(X, sample_weight)
-        y = self._decode(target)
-        rows = np.arange(len(y))
+        y = self._targets.decode(target)
+        numbers = np.arange(len(y))
         # Of masks, too, and of lists.
         splits = [
-            (rows[np.asarray(train)], rows[np.asarray(test)])
+            (numbers[np.asarray(train)], numbers[np.asarray(test)])
             for train, test in check_cv(self.cv, y, classifier=True).split(X, y)
         ]
         if sample_weight is not None and not all(sample_weight[test].any() for _, test in splits):
@@ -282,7 +286,7 @@ class AdvBPClassifierCV(AdvBPClassifier):
         self.epsilons_, self.epsilon_ = epsilons, float(epsilons[chosen])
         self.best_index_, self.best_score_ = chosen, float(table[0][chosen].mean())
 
-    def _user_dataset(self, dataset, sample_weight, reset):
+    def _let_in_samples(self, dataset, sample_weight, *, fresh):
         raise ValueError(
             f"{type(self).__name__} needs X and y as arrays, which it can divide into folds. "
             "Got a torch Dataset as X."

@@ -1,6 +1,7 @@
 """What the user hands in becomes what the net trains on: arrays, weights, datasets, splits."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,10 +13,11 @@ from skorch.dataset import Dataset
 from skorch.utils import is_dataset
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
+from sk_advbp.estimators.targets import EncodedDataset
 from sk_advbp.parameters import check_epsilon_unit
 from sk_advbp.training.batches import ArrayDataset, unwrap_subset
 
-__all__ = ["TrainingData"]
+__all__ = ["Rows", "Samples", "TrainingData"]
 
 # dtype="auto" keeps float64 input in float64 while X has no more values than this. There a fit
 # takes about a sixth longer than in float32; beyond, a third to a half (benchmarks/dtype.py).
@@ -42,8 +44,56 @@ def arrays_of(dataset):
     return tuple(_safe_indexing(array, rows.numpy()) for array in arrays)
 
 
+class Rows(NamedTuple):
+    """Training data that scikit-learn has let in, y encoded.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n, ...) or CSR matrix of shape (n, n_features)
+        Of the dtype of the weights.
+    target : ndarray of shape (n,) or (n, n_outputs)
+        What the loss takes.
+    weight : ndarray of shape (n,) or None
+        The user's sample weights; None for all 1.
+    """
+
+    X: object
+    target: np.ndarray
+    weight: np.ndarray | None = None
+
+    def weighted(self, weight):
+        """Return the rows with their weights times `weight`, without those of weight zero.
+
+        Such rows must not take a place in a mini-batch.
+        """
+        if weight is None:
+            return self
+        weight = weight if self.weight is None else self.weight * weight
+        if weight.all():
+            return self._replace(weight=weight)
+        if not weight.any():
+            raise ValueError("Every row has weight zero, by sample_weight or class_weight.")
+        rows = np.flatnonzero(weight)
+        return Rows(self.X[rows], self.target[rows], weight[rows])
+
+
+class Samples(NamedTuple):
+    """Training data that come one by one, from a torch Dataset of the user's.
+
+    Attributes
+    ----------
+    dataset : torch.utils.data.Dataset
+        Of (x, y), y as the loss takes it.
+    target : ndarray of shape (n,) or (n, n_outputs)
+        All the y.
+    """
+
+    dataset: object
+    target: np.ndarray
+
+
 class TrainingData:
-    """The part of `AdversarialEstimator` that checks and holds out data, as a mixin.
+    """The part of `AdversarialEstimator` that checks, encodes and holds out data, as a mixin.
 
     A subclass says what its targets are, as `AdversarialEstimator` has it.
     """
@@ -92,55 +142,47 @@ class TrainingData:
             raise ValueError(f"X contains values too large for dtype({self.dtype_!r}).")
         return X
 
-    def _training_dataset(self, X, y, sample_weight, reset):
-        """Return (dataset, target) from what the user gave to ``fit``."""
+    def _let_in(self, X, y, sample_weight, *, fresh, **announced):
+        """Return what the user gave to ``fit`` as `Rows`, or as `Samples`.
+
+        Where `fresh`, the encoding of y and the unit of ε are found, once for all later data.
+        """
         if is_dataset(X):
             dataset = X
             X, own_y = arrays_of(dataset)
             if X is None:
-                return self._user_dataset(dataset, sample_weight, reset)
+                return self._let_in_samples(dataset, sample_weight, fresh=fresh, **announced)
             y = y if own_y is None else own_y
-        X, y = self._validated(X, y, reset=reset)
-        y, weight = self._check_target(y), None
+        X, y = self._validated(X, y, reset=fresh)
+        y, weight = self._encoding.checked(y), None
         if sample_weight is not None:
             weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
-        target = self._encode(y, reset, weight)
-        if reset:
-            self._settle(X, target, weight)
-        X, target, weight = self._weighted(X, target, weight)
+        self._settle_targets(y, weight, fresh=fresh, **announced)
+        if fresh:
+            self.epsilon_unit_ = check_epsilon_unit(self.epsilon_unit, X, weight)
+        return Rows(X, self._targets.encode(y), weight)
+
+    def _dataset_of(self, data):
+        """Return the dataset on the device of `Rows` or `Samples`, and its target."""
+        if isinstance(data, Samples):
+            return data
+        X, target, weight = self._class_weighted(data)
         return self._array_dataset(X, target, weight), target
 
-    def _settle(self, X, target, sample_weight):
-        """Fix what the first data decide once: the unit of ε."""
-        self.epsilon_unit_ = check_epsilon_unit(self.epsilon_unit, X, sample_weight)
-
-    def _weighted(self, X, target, weight):
-        """Return the rows that take part in training, and their weights, or None for all 1."""
-        if weight is not None:
-            X, target, weight = self._weighted_rows(X, target, weight)
-        class_weight = self._class_weights(target, weight)
-        if class_weight is not None:
-            weight = class_weight if weight is None else weight * class_weight
-            X, target, weight = self._weighted_rows(X, target, weight)
-        return X, target, weight
-
-    def _weighted_rows(self, X, target, weight):
-        """Drop the rows of weight zero: they must not take a place in a mini-batch."""
-        if weight.all():
-            return X, target, weight
-        if not weight.any():
-            raise ValueError("Every row has weight zero, by sample_weight or class_weight.")
-        rows = np.flatnonzero(weight)
-        return X[rows], target[rows], weight[rows]
+    def _class_weighted(self, rows):
+        """Return the `rows` that take part in training, with the weights of their classes."""
+        rows = Rows(rows.X, rows.target).weighted(rows.weight)
+        return rows.weighted(self._class_weights(rows.target, rows.weight))
 
     def _array_dataset(self, X, target=None, weight=None):
         weight = None if weight is None else weight.astype(self.dtype_)
-        return ArrayDataset(X, target, weight, y=self._decode, device=self.device_)
+        decode = self._targets.decode
+        return ArrayDataset(X, target, weight, y=decode, device=self.device_)
 
-    def _user_dataset(self, dataset, sample_weight, reset):
-        """Return (dataset, target) for a torch Dataset that hands out samples one by one."""
+    def _let_in_samples(self, dataset, sample_weight, *, fresh, **announced):
+        """Return `Samples` of a torch Dataset that hands them out one by one."""
         if sample_weight is not None:
             raise ValueError("sample_weight needs X and y as arrays. Got a torch Dataset as X.")
         if not len(dataset):
@@ -156,13 +198,15 @@ class TrainingData:
             loader = DataLoader(dataset, batch_size=1024, generator=torch.Generator())
             y = np.concatenate([np.asarray(yi) for _, yi in loader])
         shape = tuple(x.shape)
-        if reset:
+        if fresh:
             self.sample_shape_, self.n_features_in_ = shape, shape[0]
             self.dtype_ = "float32" if self.dtype == "auto" else self.dtype
             self.epsilon_unit_ = check_epsilon_unit(self.epsilon_unit, None, shape=shape)
         elif shape != self.sample_shape_:
             raise ValueError(f"Samples have shape {shape}. Expected {self.sample_shape_}.")
-        return dataset, self._target_of_dataset(self._check_target(y), reset)
+        y = self._encoding.checked(y)
+        self._settle_targets(y, None, fresh=fresh, **announced)
+        return Samples(*self._targets.of_samples(dataset, y))
 
     def get_split_datasets(self, X, y=None, **fit_params):
         """Return (training, validation) datasets; the latter None where nothing is held out."""
@@ -183,19 +227,15 @@ class TrainingData:
         if smaller_part < MIN_VALIDATION_ROWS:
             return np.arange(n), np.arange(0)
         seed = int(torch.randint(2**31, (), generator=self.generator_, device="cpu"))
-        strata = self._strata(target, smaller_part)
+        strata = self._targets.strata(target, smaller_part)
         return train_test_split(np.arange(n), test_size=n_valid, random_state=seed, stratify=strata)
 
-    def _strata(self, target, smaller_part):
-        """Return what the held-out rows are stratified by; None for nothing."""
-        return None
-
     def _encoded_dataset(self, dataset):
-        """Return a validation set that a `train_split` made of the user's own arrays, encoded."""
-        if isinstance(unwrap_subset(dataset)[0], ArrayDataset):
+        """Return a validation set that a `train_split` made of the user's own data, encoded."""
+        if dataset is None or isinstance(unwrap_subset(dataset)[0], (ArrayDataset, EncodedDataset)):
             return dataset
         X, y = arrays_of(dataset)
         if y is None:
-            return dataset
+            return self._targets.validation_samples(dataset)
         X, y = self._validated(X, y, reset=False)
-        return self._array_dataset(X, self._encode(self._check_target(y), reset=False))
+        return self._array_dataset(X, self._targets.encode(self._encoding.checked(y)))

@@ -80,7 +80,7 @@ def to_art(estimator, clip_values="same", image_shape=None):
         model=module.eval(),
         loss=loss,
         input_shape=image_shape or net.sample_shape_,
-        nb_classes=net._n_outputs(),
-        clip_values=net._perturbed_with["clip"] if isinstance(clip_values, str) else clip_values,
+        nb_classes=net._targets.n_outputs,
+        clip_values=net._reach.clip if isinstance(clip_values, str) else clip_values,
         device_type="gpu" if net.device_.startswith("cuda") else "cpu",
     )

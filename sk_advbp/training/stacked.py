@@ -17,8 +17,10 @@ from torch.optim.lr_scheduler import LinearLR
 
 from sk_advbp.core import backprop
 from sk_advbp.core.optimizers import FusedStep
+from sk_advbp.core.perturbation import displace
 from sk_advbp.parameters import check_clip
 from sk_advbp.training.batches import Batches
+from sk_advbp.training.reach import Reach
 from sk_advbp.training.streams import WeightedMeans
 
 __all__ = ["KNOWN", "Stack", "clone_with_knowledge", "stackable", "stacks"]
@@ -105,7 +107,8 @@ class Stack:
         if any(member.moves for member in self.members) and net.clean_weight != 1:
             epsilon = np.stack([np.atleast_1d(m.epsilon * m.unit) for m in self.members])
             clip = check_clip(net.clip, net.sample_shape_)
-            perturb = net._displacement_by(epsilon[:, None, :], net.norm, clip)
+            reach = Reach(epsilon[:, None, :], net.norm, clip)
+            perturb = partial(displace, **reach.on(net.device_, net.dtype_))
         net._batch_rows = max(stream.batch_size for stream in self._streams)
         closed_form = net._closed_form_of(net.module_)
         return partial(closed_form, weights=self.weights, biases=self.biases, perturb=perturb)
@@ -217,7 +220,7 @@ class Stack:
         net.epsilon_unit_ = member.unit
         net.generator_ = torch.Generator().manual_seed(member.stream.seed)
         net.initialize()
-        net._perturbed_with = net._perturbation()
+        net._reach = net._reach_of_training()
         own = net.get_all_learnable_params()
         with torch.no_grad():
             for (_, parameter), (_, stacked) in zip(own, self.parameters, strict=True):
