@@ -150,6 +150,7 @@ def check_clip(clip, shape):
 
 
 CONSTRAINTS = {
+    "n_nets": [_COUNT],
     "activation": [StrOptions(set(ACTIVATIONS))],
     "norm": [StrOptions({"linf", "l2"})],
     "perturbation": [StrOptions({"adversarial", "random"})],

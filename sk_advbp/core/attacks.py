@@ -11,11 +11,21 @@ Aleksander Madry et al., "Towards Deep Learning Models Resistant to Adversarial 
 ICLR 2018, arXiv:1706.06083.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Generator, Tensor
 
+from sk_advbp.core import backprop
+from sk_advbp.core.mixture import mixture, mixture_deltas
+from sk_advbp.core.mlp import MultilayerPerceptron
 from sk_advbp.core.perturbation import (
+    Bounds,
+    Gradient,
+    Norm,
     bounded,
     displace,
     input_gradient,
@@ -24,7 +34,9 @@ from sk_advbp.core.perturbation import (
     steepest_ascent,
 )
 
-__all__ = ["ATTACKS", "Objective", "fgsm", "pgd"]
+__all__ = ["ATTACKS", "Objective", "fgsm", "perceptron_gradient", "pgd"]
+
+Rows = slice | Tensor
 
 
 class Objective:
@@ -41,27 +53,84 @@ class Objective:
         that of `row_losses` by automatic differentiation.
     """
 
-    def __init__(self, row_losses, target, gradient=None):
+    def __init__(
+        self,
+        row_losses: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+        target: Tensor,
+        gradient: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
         self._row_losses = row_losses
         self._target = target
         self._gradient = gradient
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: Rows) -> Objective:
         return Objective(self._row_losses, self._target[rows], self._gradient)
 
     @torch.no_grad()
-    def judge(self, x):
+    def judge(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return (losses, fooled) at `x`."""
         return self._row_losses(x, self._target)
 
-    def gradient(self, x):
+    def gradient(self, x: Tensor) -> Tensor:
         """Return the gradient of each row's loss at `x`."""
         if self._gradient is not None:
             return self._gradient(x, self._target)
         return input_gradient(lambda x: self._row_losses(x, self._target)[0].sum(), x)
 
 
-def fgsm(objective, x, epsilon, *, norm="linf", clip=None):
+def perceptron_gradient(
+    module: MultilayerPerceptron,
+) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """Return the map (x, target) → ∇ₓ of each row's loss, in closed form.
+
+    Of a classifier without a target it takes the labels that are predicted on the way. Of
+    several nets it is the gradient of the loss of their one answer.
+
+    Parameters
+    ----------
+    module : MultilayerPerceptron
+        Taken as in evaluation mode: nothing is dropped.
+    """
+    weights = [layer.weight.detach() for layer in module.layers]
+    biases = [layer.bias.detach().unsqueeze(-1) for layer in module.layers]
+    activation, output = module.activation, module.output
+    several = module.n_nets is not None
+    # ∂ℓ/∂(log p) of one net for softmax, else one-hot labels; a weight of 1 keeps rows apart.
+    scale = -1.0 if output == "softmax" and not several else 1.0
+
+    def output_deltas(logits: Tensor, target: Tensor | None) -> Tensor:
+        if output != "identity":
+            z = mixture(logits, output, -2) if several and target is None else logits
+            labels = z.argmax(0) if target is None else target
+            target = backprop.one_hot(labels, logits.shape[-2], scale, logits.dtype)
+        else:
+            assert target is not None  # numbers are given
+            target = target.mT
+        if several:
+            return mixture_deltas(logits, target, output)
+        _, delta = backprop.loss_and_delta(logits, target, 1.0, output, with_loss=False)
+        return delta
+
+    @torch.no_grad()
+    def gradient(x: Tensor, target: Tensor | None) -> Tensor:
+        _, hidden, logits = backprop.forward(x.mT, weights, biases, activation)
+        delta = output_deltas(logits, target)
+        *_, delta = backprop.deltas(delta, weights, hidden, activation)
+        if several:  # the sum over the nets, by one product
+            return delta.flatten(0, 1).mT @ weights[0].flatten(0, 1)
+        return delta.mT @ weights[0]
+
+    return gradient
+
+
+def fgsm(
+    objective: Objective,
+    x: Tensor,
+    epsilon: float | Tensor,
+    *,
+    norm: Norm = "linf",
+    clip: Bounds | None = None,
+) -> Tensor:
     """Fast gradient sign method: one step of size ε (Goodfellow et al. 2015).
 
     Parameters
@@ -79,17 +148,17 @@ def fgsm(objective, x, epsilon, *, norm="linf", clip=None):
 
 
 def pgd(
-    objective,
-    x,
-    epsilon,
+    objective: Objective,
+    x: Tensor,
+    epsilon: float | Tensor,
     *,
-    norm="linf",
-    clip=None,
-    n_steps=20,
-    step_size=0.125,
-    generators=(None,),
-    until_fooled=False,
-):
+    norm: Norm = "linf",
+    clip: Bounds | None = None,
+    n_steps: int = 20,
+    step_size: float = 0.125,
+    generators: Sequence[Generator | None] = (None,),
+    until_fooled: bool = False,
+) -> Tensor:
     """Projected gradient ascent on the loss within the ε-ball (Madry et al. 2018).
 
     Parameters
@@ -115,7 +184,7 @@ def pgd(
         that are misclassified, the one of the largest loss.
     """
     strongest = Strongest(objective, x)
-    rows = slice(None)
+    rows: Rows = slice(None)
     candidate = displace(objective.gradient, x, epsilon, norm=norm, clip=clip)
     strongest.challenge(candidate, rows)
     for generator in generators:
@@ -132,7 +201,15 @@ def pgd(
     return strongest.points
 
 
-def climb_in_box(gradient, origin, moved, epsilon, clip, n_steps, step_size):
+def climb_in_box(
+    gradient: Gradient,
+    origin: Tensor,
+    moved: Tensor,
+    epsilon: float | Tensor,
+    clip: Bounds | None,
+    n_steps: int,
+    step_size: float,
+) -> Tensor:
     """Return where `n_steps` steps along the sign of the gradient lead from `moved`.
 
     The ball of the largest norm and the bounds make one box, which is all there is to project
@@ -145,7 +222,15 @@ def climb_in_box(gradient, origin, moved, epsilon, clip, n_steps, step_size):
     return moved
 
 
-def climb_in_ball(gradient, origin, moved, epsilon, clip, n_steps, step_size):
+def climb_in_ball(
+    gradient: Gradient,
+    origin: Tensor,
+    moved: Tensor,
+    epsilon: float | Tensor,
+    clip: Bounds | None,
+    n_steps: int,
+    step_size: float,
+) -> Tensor:
     """Return the same for the round ball."""
     for _ in range(n_steps):
         step = steepest_ascent(gradient(moved), epsilon, "l2").mul_(step_size)
@@ -156,12 +241,12 @@ def climb_in_ball(gradient, origin, moved, epsilon, clip, n_steps, step_size):
 class Strongest:
     """The strongest point for each sample among those that it was challenged with."""
 
-    def __init__(self, objective, x):
+    def __init__(self, objective: Objective, x: Tensor) -> None:
         self._objective = objective
         self.points = x.clone()
         self._losses, self.fooled = objective.judge(x)
 
-    def challenge(self, candidate, rows):
+    def challenge(self, candidate: Tensor, rows: Rows) -> None:
         """Take over the `rows` in which `candidate` fools the net, or has the larger loss."""
         losses, fooled = self._objective[rows].judge(candidate)
         before = self.fooled[rows]
@@ -172,7 +257,9 @@ class Strongest:
         self.fooled[rows] = fooled | before
 
 
-def random_start(x, epsilon, norm="linf", generator=None):
+def random_start(
+    x: Tensor, epsilon: float | Tensor, norm: Norm = "linf", generator: Generator | None = None
+) -> Tensor:
     """Draw, for each sample of `x`, a point uniformly from the ε-ball around zero.
 
     As `sk_advbp.core.perturbation.uniform_in_ball`, but the same numbers whatever the device and

@@ -15,8 +15,7 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length
 from skorch.utils import is_dataset
 
-from sk_advbp.core import backprop
-from sk_advbp.core.attacks import ATTACKS, Objective
+from sk_advbp.core.attacks import ATTACKS, Objective, perceptron_gradient
 from sk_advbp.parameters import check_clip, check_epsilon, check_seed
 from sk_advbp.training.batches import ArrayDataset, dense
 from sk_advbp.training.reach import Reach
@@ -32,38 +31,6 @@ _CONSTRAINTS = {
     "n_restarts": [_COUNT],
     "random_state": ["random_state"],
 }
-
-
-def perceptron_gradient(module, output):
-    """Return the map (x, target) → ∇ₓ of each row's loss, in closed form.
-
-    Of a classifier without a target it takes the labels that are predicted on the way.
-
-    Parameters
-    ----------
-    module : MultilayerPerceptron
-        In evaluation mode: nothing is dropped.
-    output : {"softmax", "logistic", "identity"}
-        As in `sk_advbp.core.adversarial_gradients`.
-    """
-    weights = [layer.weight.detach() for layer in module.layers]
-    biases = [layer.bias.detach().unsqueeze(-1) for layer in module.layers]
-    # ∂ℓ/∂(log p) for softmax, one-hot labels for logistic; a weight of 1 keeps rows apart.
-    scale = -1.0 if output == "softmax" else 1.0
-
-    @torch.no_grad()
-    def gradient(x, target):
-        _, hidden, logits = backprop.forward(x.mT, weights, biases, module.activation)
-        if output == "identity":
-            target = target.mT
-        else:
-            labels = logits.argmax(0) if target is None else target
-            target = backprop.one_hot(labels, len(logits), scale, logits.dtype)
-        _, delta = backprop.loss_and_delta(logits, target, 1.0, output, with_loss=False)
-        descent = backprop.deltas(delta, weights, hidden, module.activation)
-        return backprop.input_gradient(descent, weights)
-
-    return gradient
 
 
 def restart_generators(n_restarts, random_state):
@@ -226,7 +193,7 @@ class AdversaryMixin:
             move["until_fooled"] = until_fooled
         gradient = None
         if self._has_closed_form():
-            gradient = perceptron_gradient(self.module_, self._of_net("output"))
+            gradient = perceptron_gradient(self.module_)
         for x, target in chain.from_iterable(map(self._pieces, self.get_iterator(dataset))):
             objective = Objective(self._losses_and_errors, None if predicted else target, gradient)
             yield objective, ATTACKS[attack](objective, x, **move)

@@ -11,12 +11,13 @@ from functools import cache, partial
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 from skorch.utils import get_map_location, is_dataset
 
+from sk_advbp.core.optimizers import ELEMENTWISE_OPTIMIZERS
 from sk_advbp.core.perturbation import displace
 from sk_advbp.estimators._documentation import documentation_address
 from sk_advbp.estimators.adversary import AdversaryMixin
@@ -41,10 +42,25 @@ PREDICTION_BYTES = 2**25
 
 # What the net is built from, which only a fit that starts anew can change: any net, and the
 # package's perceptron.
-BUILT_FROM = ("module", "criterion", "optimizer", "output", "epsilon_unit")
+BUILT_FROM = ("module", "criterion", "optimizer", "output", "epsilon_unit", "n_nets")
 PERCEPTRON_BUILT_FROM = ("hidden_layer_sizes", "activation", "dropout", "input_dropout")
 
-FITTED_BOOKKEEPING = ("_built_from", "_modules", "_criteria", "_optimizers")
+FITTED_BOOKKEEPING = ("_built_from", "_modules", "_criteria", "_optimizers", "_losses_of_nets")
+
+# What a fitted estimator knows of the data besides its weights.
+KNOWLEDGE = (
+    "n_features_in_",
+    "feature_names_in_",
+    "sample_shape_",
+    "dtype_",
+    "device_",
+    "epsilon_unit_",
+    "classes_inferred_",
+    "y_mean_",
+    "y_scale_",
+    "_target_shape",
+    "_reach",
+)
 CALLBACK_CONTEXT = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
 
 
@@ -156,8 +172,25 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
             raise InvalidParameterError(
                 "early_stopping=True is done by a callback. Got callbacks='disable'."
             )
+        if self.n_nets > 1:
+            self._check_several()
         if self.amp and self.dtype == "float64":
             raise InvalidParameterError("amp=True keeps float32 weights. Got dtype='float64'.")
+
+    def _check_several(self):
+        """Raise InvalidParameterError where several nets cannot be trained as one."""
+        if self.module is not None:
+            raise InvalidParameterError(
+                "n_nets > 1 is of the package's own perceptron. Got a module: scikit-learn's "
+                "VotingClassifier(voting='soft'), VotingRegressor or BaggingClassifier average "
+                "several estimators with modules of yours."
+            )
+        if self.optimizer not in ELEMENTWISE_OPTIMIZERS:
+            names = ", ".join(optimizer.__name__ for optimizer in ELEMENTWISE_OPTIMIZERS)
+            raise InvalidParameterError(
+                f"n_nets > 1 needs an optimizer that treats each weight alike: {names} of "
+                f"torch.optim. Got {self.optimizer!r}."
+            )
 
     def _validate_params(self):
         """Do nothing: skorch's checks are part of `_check_parameters`."""
@@ -170,6 +203,8 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
             "activation": self.activation,
             "dropout": self.dropout,
             "input_dropout": self.input_dropout,
+            "n_nets": None if self.n_nets == 1 else self.n_nets,
+            "output": self._kind_of_output(),
         }
 
     def initialize(self):
@@ -241,8 +276,11 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
         """Return the map (gradient closure, x) → x'; None where ε = 0 moves nothing."""
         if not self._reach.moves or self.clean_weight == 1:
             return None
+        reach = self._reach
+        if self.n_nets > 1:  # the rows have an axis of nets
+            reach = reach._replace(epsilon=np.reshape(reach.epsilon, (1, 1, -1)))
         options = {"random_start": self.random_start, "perturbation": self.perturbation}
-        return partial(displace, **self._reach.on(self.device_, self.dtype_), **options)
+        return partial(displace, **reach.on(self.device_, self.dtype_), **options)
 
     def _forget_fit(self):
         """Drop all that an earlier fit has left."""
@@ -292,8 +330,40 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
         """Return how many rows to predict at a time within `PREDICTION_BYTES`."""
         if not self._has_own_module:
             return self.batch_size if self.batch_size > 0 else 1024
-        widest = max(self.n_features_in_, *(len(layer.bias) for layer in self.module_.layers))
+        widest = max(self.n_features_in_, *(layer.bias.numel() for layer in self.module_.layers))
         return max(1, PREDICTION_BYTES // (widest * np.dtype(self.dtype_).itemsize))
+
+    # ---- several nets ----------------------------------------------------------------
+
+    @property
+    def estimators_(self):
+        """The nets as fitted estimators of their own: list of `n_nets`, to see them disagree."""
+        self.check_is_fitted_attribute("estimators_")
+        return [self._alone(number, self._single()) for number in range(self.n_nets)]
+
+    def _alone(self, number, single):
+        """Return one of the nets as the estimator that it would be by itself, from `single`."""
+        alone = self._knowing_the_data(single)
+        alone.generator_ = torch.Generator().manual_seed(check_seed(alone.random_state))
+        alone.initialize()
+        alone.module_.load_state_dict(self.module_.nets()[number].state_dict())
+        alone.module_.eval()
+        curve = [losses[number] for losses in self._losses_of_nets] or self.loss_curve_
+        for loss in curve:
+            alone.history.new_epoch()
+            alone.history.record("train_loss", loss)
+        return alone
+
+    def _single(self):
+        """Return the unfitted estimator of one net."""
+        return clone(self).set_params(n_nets=1, callbacks=None)
+
+    def _knowing_the_data(self, net):
+        """Return `net` with what this estimator knows of its data."""
+        vars(net).update({name: vars(self)[name] for name in KNOWLEDGE if name in vars(self)})
+        return net
+
+    # ---- predictions -----------------------------------------------------------------
 
     def _logits(self, X):
         """Return the module's output for X, a tensor on the CPU."""

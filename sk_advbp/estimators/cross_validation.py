@@ -18,7 +18,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sk_advbp.estimators.training_data import Rows
 from sk_advbp.parameters import check_epsilon_unit
 from sk_advbp.training.batches import as_tensor, dense
-from sk_advbp.training.stacked import Stack, clone_with_knowledge, stackable, stacks
+from sk_advbp.training.stacked import Stack, stackable, stacks
 from sk_advbp.training.streams import Member, Stream
 
 __all__ = ["Folds", "cross_validated", "results", "selected"]
@@ -124,8 +124,8 @@ def cross_validated(net, folds, epsilons, scoring=None, n_jobs=None):
     Parameters
     ----------
     net : AdvBPClassifier
-        Not fitted, but with the attributes `sk_advbp.training.stacked.KNOWN`. Nets that can be
-        trained together are, all others are fitted one by one.
+        Not fitted, but it knows the data. Nets that can be trained together are, all others are
+        fitted one by one.
     folds : Folds
     epsilons : ndarray of shape (n_epsilons,)
     scoring : str, callable or None, default=None
@@ -252,7 +252,7 @@ def score_together(net, folds, scorer, candidates):
     start = time.perf_counter()
     members, of_fold = zip(*candidates, strict=True)
     X, target = (as_tensor(array, net.device_) for array in (folds.X, folds.target))
-    stack = Stack(clone_with_knowledge(net), members).train(X, target)
+    stack = Stack(net, members).train(X, target)
     trained = time.perf_counter()
     scores = [0.0] * len(members)
     for fold in set(of_fold):

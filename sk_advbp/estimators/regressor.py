@@ -46,7 +46,11 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
 
     Parameters
     ----------
-    {hidden_layer_sizes, activation, epsilon, epsilon_unit, norm, clip, clean_weight}
+    {hidden_layer_sizes, activation}
+    n_nets : int, default=1
+        So many nets, each with its own initial weights and its own adversarial examples, learn
+        from the same mini-batches and answer by their mean: as of `AdvBPClassifier`.
+    {epsilon, epsilon_unit, norm, clip, clean_weight}
     {random_start, perturbation, dropout, input_dropout}
     module : torch.nn.Module class or instance, or None, default=None
         None is `sk_advbp.core.MultilayerPerceptron`. A module of yours takes X alone and
@@ -78,6 +82,8 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
     validation_scores_ : list of float or None
         After each epoch, 1 minus the mean squared error on the held-out data, in units of
         `y_scale_` and weighted as the loss is: R² with the variance of the training data.
+    estimators_ : list of `n_nets` fitted AdvBPRegressor
+        The nets by themselves, to look at their disagreement. Made anew at each access.
     {device_, dtype_}
 
     See Also
@@ -122,6 +128,7 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
         hidden_layer_sizes=(100,),
         activation="relu",
         *,
+        n_nets=1,
         epsilon=0.08,
         epsilon_unit="absolute",
         norm="linf",
@@ -235,6 +242,9 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
 
     def _default_criterion(self):
         return SquaredError
+
+    def _kind_of_output(self):
+        return "identity"
 
     def batch_score(self, y_pred, y_true, X):
         """Return 1 - the mean squared error on a batch, weighted as the loss is."""

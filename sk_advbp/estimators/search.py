@@ -15,15 +15,14 @@ from sk_advbp.estimators.cross_validation import Folds, cross_validated, results
 from sk_advbp.estimators.docstrings import shares_parameters
 from sk_advbp.parameters import check_seed, standard_deviation
 from sk_advbp.training.batches import ArrayDataset, Batches
-from sk_advbp.training.stacked import KNOWN
 
 __all__ = ["AdvBPClassifierCV"]
 
 # The automatic path: shares of the typical standard deviation of a feature.
 SMALLEST_STEP, LARGEST_STEP = 0.025, 0.4
 
-# The parameters of the search, which the nets of the folds do not have.
-OF_THE_SEARCH = ("epsilons", "cv", "scoring", "selection", "n_jobs")
+# The parameters of the search, which the single nets of the folds do not have.
+OF_THE_SEARCH = ("epsilons", "cv", "scoring", "selection", "n_jobs", "n_nets")
 
 
 def automatic_path(n_points, unit, deviation):
@@ -61,6 +60,9 @@ class AdvBPClassifierCV(AdvBPClassifier):
     Parameters
     ----------
     {hidden_layer_sizes, activation}
+    n_nets : int, default=1
+        So many nets are trained on all data with the chosen ε, and answer as one: as of
+        `AdvBPClassifier`. ε is chosen by single nets.
     epsilons : int or array-like of shape (n_epsilons,), default=6
         The candidates, or their number: 0 and equal factors from 0.025 to 0.4 of a typical
         standard deviation of the features (the root mean square over those that move), both
@@ -99,7 +101,7 @@ class AdvBPClassifierCV(AdvBPClassifier):
     cv_results_ : dict of ndarray
         As of ``GridSearchCV``.
     {classes_, n_features_in_, feature_names_in_, epsilon_unit_, sample_shape_, module_}
-    {optimizer_, history, n_iter_, loss_curve_, validation_scores_, device_, dtype_}
+    {optimizer_, history, n_iter_, loss_curve_, validation_scores_, estimators_, device_, dtype_}
 
     See Also
     --------
@@ -150,6 +152,7 @@ class AdvBPClassifierCV(AdvBPClassifier):
         hidden_layer_sizes=(100,),
         activation="relu",
         *,
+        n_nets=1,
         epsilons=6,
         epsilon_unit="absolute",
         cv=None,
@@ -262,9 +265,10 @@ class AdvBPClassifierCV(AdvBPClassifier):
         # An int stays as it is; of the operating system's there are larger ones than a
         # parameter may be.
         shared |= {"random_state": check_seed(self.random_state) % 2**32, "verbose": 0}
-        net = clone(AdvBPClassifier(**shared))
-        vars(net).update({name: vars(self)[name] for name in KNOWN})
-        return net
+        return self._knowing_the_data(clone(AdvBPClassifier(**shared)))
+
+    def _single(self):
+        return self._net_of_folds().set_params(epsilon=self.epsilon_)
 
     def _choose_epsilon(self, rows):
         """Find `epsilon_` by cross-validation on the `rows`."""

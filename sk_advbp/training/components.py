@@ -16,6 +16,7 @@ from sk_advbp.core.optimizers import FUSED_OPTIMIZERS
 from sk_advbp.parameters import check_device, check_seed
 from sk_advbp.training.batches import ArrayDataset, Batches, unwrap_subset
 from sk_advbp.training.callbacks import SklearnCallbacks, StopEarly
+from sk_advbp.training.streams import StackedBatches
 
 __all__ = ["Components"]
 
@@ -75,7 +76,7 @@ class Components(NeuralNet):
         criterion = self._of_net("criterion")
         draws_nothing = criterion is None or criterion.__module__.startswith("torch.nn.")
         ours = self._has_own_module and draws_nothing
-        if ours and (iterator is None or isinstance(iterator, Batches)):
+        if ours and (iterator is None or isinstance(iterator, (Batches, StackedBatches))):
             yield
             return
         device = torch.device(self.device_)
@@ -181,6 +182,8 @@ class Components(NeuralNet):
 
     def get_iterator(self, dataset, training=False):
         """Return the iterator over mini-batches; ours shuffles in training."""
+        if isinstance(dataset, StackedBatches):
+            return dataset
         iterator = self.iterator_train if training else self.iterator_valid
         kwargs = self.get_params_for("iterator_train" if training else "iterator_valid")
         if iterator is Batches:

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LinearLR
 
 from sk_advbp.core.backprop import adversarial_gradients
 from sk_advbp.core.compiled import CompiledGradients
+from sk_advbp.core.mixture import mixture
 from sk_advbp.core.optimizers import FusedStep
 from sk_advbp.core.perturbation import input_gradient
 from sk_advbp.core.precision import pays_in_bfloat16
@@ -29,6 +30,7 @@ PIECES_OF_TRAINING = (
     "_incremental",
     "_schedule",
     "_batch_rows",
+    "_batches_heard",
     "_displace",
     "_closed_form",
     "_fused_step",
@@ -55,6 +57,20 @@ def preserved_buffers(module):
             owner._buffers.update(buffers)
 
 
+class NonFinite(ValueError):
+    """A loss or a weight became infinite or NaN.
+
+    Attributes
+    ----------
+    nets : list of int
+        The numbers of the nets, of several that are trained together.
+    """
+
+    def __init__(self, message, nets):
+        super().__init__(message)
+        self.nets = nets
+
+
 class AdversarialNet(Components):
     """A skorch net that learns from adversarially moved mini-batches.
 
@@ -66,6 +82,10 @@ class AdversarialNet(Components):
     For a custom module with BatchNorm only the pass over the moved batch, the one that
     updates the weights, updates the running statistics.
 
+    Several nets (`n_nets`) take the same mini-batches, and each moves and learns them as it
+    would alone: what is recorded as the loss of a step is the mean of theirs, but each is
+    trained by the gradient of its own.
+
     Differs from the paper: a share `clean_weight` of the clean loss may enter the update.
     """
 
@@ -75,6 +95,8 @@ class AdversarialNet(Components):
     _fused_step = None
     _schedule = None
     _batch_rows = None
+    _batches_heard = False
+    _losses_of_nets = ()  # of each epoch, one a net
     _incremental = False
     _training = False
 
@@ -96,19 +118,37 @@ class AdversarialNet(Components):
         """Return the module's output for the X side of a batch, without its weights."""
         return self.module_(self._input(x))
 
+    @property
+    def _n_nets(self):
+        """Number of nets of the package's perceptron; None for one without the axis of nets."""
+        return self.module_.n_nets if self._has_own_module else None
+
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        """Return Σwℓ/Σw over the batch; w = 1 where the batch has no weights."""
-        losses = self.criterion_(y_pred, self._target(y_true))
+        """Return Σwℓ/Σw over the batch; w = 1 where the batch has no weights.
+
+        In training, `y_pred` of several nets is (K, n, m), and the loss the mean of theirs.
+        """
+        nets = self._n_nets if training else None
+        target = self._target(y_true)
+        if nets is None:
+            losses = self._losses_of_rows(y_pred, target)
+        else:
+            each = target.expand(nets, *target.shape).flatten(0, 1)
+            losses = self._losses_of_rows(y_pred.flatten(0, 1), each).view(nets, -1)
+        if not isinstance(X, WeightedInput):
+            return losses.mean()
+        mean = (losses * X.weight).sum(-1) / X.weight.sum()
+        return mean if nets is None else mean.mean()
+
+    def _losses_of_rows(self, y_pred, target):
+        """Return the loss of each row, of shape (n,)."""
+        losses = self.criterion_(y_pred, target)
         if losses.shape[:1] != y_pred.shape[:1]:
             raise ValueError(
                 f"criterion must return one loss a sample, {len(y_pred)} here. Got a tensor of "
                 f"shape {tuple(losses.shape)} from {self.criterion!r}."
             )
-        if losses.ndim > 1:
-            losses = losses.flatten(1).sum(1)
-        if not isinstance(X, WeightedInput):
-            return losses.mean()
-        return (losses * X.weight).sum() / X.weight.sum()
+        return losses.flatten(1).sum(1) if losses.ndim > 1 else losses
 
     def train_step_single(self, batch, **fit_params):
         """Move the batch to x' = x + ε·direction(∇ₓJ), then back-propagate from there.
@@ -124,6 +164,9 @@ class AdversarialNet(Components):
             weight = Xi.weight if type(Xi) is WeightedInput else None
             return self._closed_form_step(x, self._target(yi), weight)
         self._set_training(True)
+        nets = self._n_nets
+        if nets is not None:
+            x = x.expand(nets, *x.shape)  # each net moves its own
 
         def loss_at(x):
             with self._autocast(self.amp):
@@ -140,16 +183,22 @@ class AdversarialNet(Components):
             with unobserved():
                 clean_loss, _ = loss_at(x)
             loss = torch.lerp(loss, clean_loss, float(self.clean_weight))
-        loss.backward()
-        return {"loss": loss.detach(), "y_pred": y_pred.detach()}
+        # The sum of the nets' losses: the gradient of each is that of its own.
+        loss.backward(None if nets is None else loss.new_tensor(nets))
+        return {"loss": loss.detach(), "y_pred": self._answer(y_pred.detach())}
+
+    def _answer(self, y_pred):
+        """Return the outputs in training as callbacks know them: those of several nets mixed."""
+        if self._n_nets is None or not self._batches_heard:
+            return y_pred
+        return mixture(y_pred, self.module_.output)
 
     def _first_pass_dtype(self):
         """Return the dtype of the first pass where it is not that of the weights, else None."""
         if self.perturbation_dtype == "auto":
             rows = self._batch_rows or self.batch_size
-            low = self.dtype_ == "float32" and pays_in_bfloat16(
-                self.device_, rows * sum(p.numel() for p in self.module_.parameters())
-            )
+            weights = sum(p.numel() for p in self.module_.parameters()) // (self._n_nets or 1)
+            low = self.dtype_ == "float32" and pays_in_bfloat16(self.device_, rows * weights)
         else:
             low = self.perturbation_dtype == "bfloat16"
         return torch.bfloat16 if low else None
@@ -212,7 +261,9 @@ class AdversarialNet(Components):
         for of_kind, gradients_of_kind in zip(parameters, gradients, strict=True):
             for parameter, gradient in zip(of_kind, gradients_of_kind, strict=True):
                 parameter.grad = gradient if parameter.requires_grad else None
-        return {"loss": loss, "y_pred": logits}
+        if self._n_nets is None:
+            return {"loss": loss, "y_pred": logits}
+        return {"loss": loss.mean(), "losses": loss, "y_pred": self._answer(logits)}
 
     def train_step(self, batch, **fit_params):
         """Do one step of the optimizer, then one of the schedule of its rate."""
@@ -279,7 +330,7 @@ class AdversarialNet(Components):
             return
         if training:
             self._begin_epoch(iterator)
-        heard = self._batches_are_heard()
+        heard = self._batches_heard = bool(self._batches_are_heard())
         means = RunningMeans()
         with self._lent_generator(iterator):
             for batch in iterator:
@@ -292,11 +343,14 @@ class AdversarialNet(Components):
                     self.history.record_batch(f"{prefix}_batch_size", get_len(batch[0]))
                     self.notify("on_batch_end", batch=batch, training=training, **step)
         self.history.record(f"{prefix}_batch_count", len(means.weights))
-        self._record(f"{prefix}_loss", means.mean_loss(), better=min)
+        losses = means.mean_losses()
+        self._record(f"{prefix}_loss", float(losses.mean()), better=min)
         if training:
             if not means.weights:
                 raise ValueError("There is no mini-batch: see iterator_train__drop_last.")
-            self._check_finite("training loss", self.history[-1, "train_loss"])
+            self._check_finite("training loss", losses)
+            if losses.ndim:
+                self._losses_of_nets = (*self._losses_of_nets, losses.tolist())
         else:
             self._record(self.valid_score, means.mean_score(), better=max)
 
@@ -340,13 +394,17 @@ class AdversarialNet(Components):
         self.history.record(name, value)
         self.history.record(f"{name}_best", better([value, best]) == value)
 
-    def _check_finite(self, what, value):
-        if not math.isfinite(value):
-            raise ValueError(
-                f"The {what} became {value} in epoch {len(self.history)}. Try a smaller lr (now "
-                f"{self.lr!r}) or epsilon, or scale X to a small range, with StandardScaler for "
-                "instance."
-            )
+    def _check_finite(self, what, values):
+        """Raise NonFinite where one of the `values`, one or one a net, is not finite."""
+        if torch.isfinite(values).all():
+            return
+        bad = values[~torch.isfinite(values)][0].item() if values.ndim else values.item()
+        raise NonFinite(
+            f"The {what} became {bad} in epoch {len(self.history)}. Try a smaller lr (now "
+            f"{self.lr!r}) or epsilon, or scale X to a small range, with StandardScaler for "
+            "instance.",
+            (~torch.isfinite(values)).nonzero().flatten().tolist(),
+        )
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         """Run the epochs; Ctrl-C ends them with a warning and a usable net."""
@@ -377,8 +435,10 @@ class AdversarialNet(Components):
             self.notify("on_train_begin", **user_data)
             self.fit_loop(dataset, y, epochs=1 if incremental else None)
             self.notify("on_train_end", **user_data)
+            axes_of_net = 0 if self._n_nets is None else 1
             for parameter in self.module_.parameters():
-                self._check_finite("sum of some weights", float(parameter.detach().sum()))
+                sums = parameter.detach().flatten(axes_of_net).sum(-1)
+                self._check_finite("sum of some weights", sums)
         finally:
             # The pieces of a running training are not part of the fitted state.
             for name in PIECES_OF_TRAINING:
@@ -399,31 +459,41 @@ class RunningMeans:
 
     def add(self, step, batch):
         """Take note of the step's loss and score, and of the weight of its batch."""
-        x, loss, number = batch[0], step["loss"], len(self.weights)
+        x, number = batch[0], len(self.weights)
+        of_nets = step.get("losses")  # one a net, where several are trained
+        loss = step["loss"] if of_nets is None else of_nets
         if self.losses is None:
-            self.losses = loss.new_empty(512)
+            self.losses = loss.new_empty(512, *loss.shape)
         elif number == len(self.losses):
             self.losses = torch.cat([self.losses, torch.empty_like(self.losses)])
         self.losses[number] = loss
         if isinstance(x, WeightedInput):
-            self.weights.append(x.weight.sum())
+            self.weights.append(x.weight.sum(-1))
+        elif of_nets is not None:
+            self.weights.append(x.shape[-2])
         else:
             self.weights.append(len(x) if torch.is_tensor(x) else get_len(x))
         if "score" in step:
             self.scores.append(step["score"])
 
-    def mean_loss(self):
-        """Return the mean loss; NaN where there was no batch."""
-        return math.nan if self.losses is None else self._mean(self.losses[: len(self.weights)])
+    def mean_losses(self):
+        """Return the mean loss, of several nets one each; NaN where there was no batch."""
+        if self.losses is None:
+            return torch.tensor(math.nan)
+        return self._mean(self.losses[: len(self.weights)])
 
     def mean_score(self):
         """Return the mean score; NaN where no batch had one."""
-        return self._mean(torch.stack(self.scores)) if self.scores else math.nan
+        return float(self._mean(torch.stack(self.scores))) if self.scores else math.nan
 
     def _mean(self, values):
-        values, weights = values.double(), self.weights
-        if torch.is_tensor(weights[0]):
-            weights = torch.stack(weights).to(values)
+        values = values.double()
+        if any(map(torch.is_tensor, self.weights)):  # of some batches, at least
+            as_tensors = (torch.as_tensor(w).to(values) for w in self.weights)
+            weights = torch.stack([w.expand(values.shape[1:]) for w in as_tensors])
         else:
-            weights = values.new_tensor(weights)
-        return float(values @ weights / weights.sum())
+            weights = values.new_tensor(self.weights)
+        if values.ndim == 1:
+            return values @ weights / weights.sum()
+        weights = weights if weights.ndim == 2 else weights[:, None]
+        return (values * weights).sum(0) / weights.sum(0)

@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
-__all__ = ["Member", "Stream", "WeightedMeans"]
+from sk_advbp.training.batches import WeightedInput
+
+__all__ = ["Member", "StackedBatches", "Stream"]
 
 
 class Member(NamedTuple):
@@ -64,17 +66,43 @@ class Stream:
         return pad(self.rows[order], padding), pad(weight, padding)
 
 
-class WeightedMeans:
-    """Means over batches, one a net, which stay on the device."""
+class StackedBatches:
+    """The mini-batches of all nets of a stack: dataset and iterator in one.
 
-    def __init__(self):
-        self._sum, self._weight = 0, 0
+    Parameters
+    ----------
+    X : torch.Tensor of shape (n, n_features)
+    target : torch.Tensor of shape (n, ...)
+    members : sequence of Member
+        Of the same number of batches an epoch.
+    generators : dict of Stream to torch.Generator
+        Of the order of its rows, on the CPU.
+    """
 
-    def add(self, values, weight):
-        """Take note of the mean `values` of a batch of total `weight`, each of shape (K,)."""
-        self._sum = self._sum + values.double() * weight
-        self._weight = self._weight + weight
+    def __init__(self, X, target, members, generators):
+        self.X, self.target = X, target
+        self._generators = generators
+        self._streams = list(generators)
+        places = [self._streams.index(member.stream) for member in members]
+        self._places = torch.tensor(places, device=X.device)
+        self.batch_size = max(stream.batch_size for stream in self._streams)
 
-    def value(self):
-        """Return the means so far."""
-        return self._sum / self._weight
+    def __len__(self):
+        return self._streams[0].n_batches
+
+    def __iter__(self):
+        """Yield (x, target) with an axis of nets, x a `WeightedInput` where rows have weights."""
+        streams, size = self._streams, self.batch_size
+        length = size * len(self)
+        epochs = [s.epoch(self._generators[s], length) for s in streams]
+        orders, weights = (torch.stack(of).to(self.X.device) for of in zip(*epochs, strict=True))
+        orders, weights = orders[self._places], weights.to(self.X.dtype)[self._places]
+        weighted = any(stream.weight is not None for stream in streams)
+        shortest, longest = (f(len(stream.rows) for stream in streams) for f in (min, max))
+        for start in range(0, length, size):
+            end = min(start + size, longest)
+            rows = orders[:, start:end]
+            x = self.X.index_select(0, rows.flatten()).view(*rows.shape, -1)
+            if weighted or end > shortest:
+                x = WeightedInput(x, weights[:, start:end])
+            yield x, self.target[rows]

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from sk_advbp import AdvBPClassifier, AdvBPClassifierCV
 from sk_advbp.estimators.cross_validation import Folds, _members, cross_validated
 from sk_advbp.training import stacked
-from sk_advbp.training.stacked import KNOWN, Stack, stackable, stacks
+from sk_advbp.training.stacked import Stack, stackable, stacks
 
 N, D, M = 61, 5, 3
 EPOCHS = 5
@@ -38,8 +38,7 @@ def net(**params):
     quick = {"hidden_layer_sizes": (6, 4), "max_epochs": EPOCHS, "batch_size": 16, "lr": 0.02}
     classes = {"classes": np.arange(M), "dtype": "float64", "device": "cpu", "random_state": 3}
     made = AdvBPClassifier(**quick | classes | params)
-    known = dict.fromkeys(KNOWN) | {"n_features_in_": D, "sample_shape_": (D,)}
-    known |= {"dtype_": made.dtype, "device_": "cpu", "classes_inferred_": np.arange(M)}
+    known = {"n_features_in_": D, "sample_shape_": (D,), "dtype_": made.dtype, "device_": "cpu"}
     vars(made).update(known)
     return made
 
@@ -58,7 +57,7 @@ def separate_and_stacked(made, weighted=False, n=N, seed=0):
     members = [member for member, _ in candidates]
     tensors = torch.from_numpy(X), torch.from_numpy(y)
     for numbers in stacks(made, members):
-        stack = Stack(stacked.clone_with_knowledge(made), [members[i] for i in numbers])
+        stack = Stack(made, [members[i] for i in numbers])
         stack.train(*tensors)
         for place, i in enumerate(numbers):
             epsilon, fold = cells[i]
