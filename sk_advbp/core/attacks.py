@@ -11,11 +11,19 @@ Aleksander Madry et al., "Towards Deep Learning Models Resistant to Adversarial 
 ICLR 2018, arXiv:1706.06083.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
+from torch import Generator, Tensor
 
 from sk_advbp.core.perturbation import (
+    Bounds,
+    Gradient,
+    Norm,
     bounded,
     displace,
     input_gradient,
@@ -25,6 +33,9 @@ from sk_advbp.core.perturbation import (
 )
 
 __all__ = ["ATTACKS", "Objective", "fgsm", "pgd"]
+
+Attack = Literal["fgsm", "pgd"]
+Rows = slice | Tensor
 
 
 class Objective:
@@ -41,27 +52,39 @@ class Objective:
         that of `row_losses` by automatic differentiation.
     """
 
-    def __init__(self, row_losses, target, gradient=None):
+    def __init__(
+        self,
+        row_losses: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+        target: Tensor,
+        gradient: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
         self._row_losses = row_losses
         self._target = target
         self._gradient = gradient
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: Rows) -> Objective:
         return Objective(self._row_losses, self._target[rows], self._gradient)
 
     @torch.no_grad()
-    def judge(self, x):
+    def judge(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return (losses, fooled) at `x`."""
         return self._row_losses(x, self._target)
 
-    def gradient(self, x):
+    def gradient(self, x: Tensor) -> Tensor:
         """Return the gradient of each row's loss at `x`."""
         if self._gradient is not None:
             return self._gradient(x, self._target)
         return input_gradient(lambda x: self._row_losses(x, self._target)[0].sum(), x)
 
 
-def fgsm(objective, x, epsilon, *, norm="linf", clip=None):
+def fgsm(
+    objective: Objective,
+    x: Tensor,
+    epsilon: float | Tensor,
+    *,
+    norm: Norm = "linf",
+    clip: Bounds | None = None,
+) -> Tensor:
     """Fast gradient sign method: one step of size ε (Goodfellow et al. 2015).
 
     Parameters
@@ -79,17 +102,17 @@ def fgsm(objective, x, epsilon, *, norm="linf", clip=None):
 
 
 def pgd(
-    objective,
-    x,
-    epsilon,
+    objective: Objective,
+    x: Tensor,
+    epsilon: float | Tensor,
     *,
-    norm="linf",
-    clip=None,
-    n_steps=20,
-    step_size=0.125,
-    generators=(None,),
-    until_fooled=False,
-):
+    norm: Norm = "linf",
+    clip: Bounds | None = None,
+    n_steps: int = 20,
+    step_size: float = 0.125,
+    generators: Sequence[Generator | None] = (None,),
+    until_fooled: bool = False,
+) -> Tensor:
     """Projected gradient ascent on the loss within the ε-ball (Madry et al. 2018).
 
     Parameters
@@ -115,7 +138,7 @@ def pgd(
         that are misclassified, the one of the largest loss.
     """
     strongest = Strongest(objective, x)
-    rows = slice(None)
+    rows: Rows = slice(None)
     candidate = displace(objective.gradient, x, epsilon, norm=norm, clip=clip)
     strongest.challenge(candidate, rows)
     for generator in generators:
@@ -132,7 +155,15 @@ def pgd(
     return strongest.points
 
 
-def climb_in_box(gradient, origin, moved, epsilon, clip, n_steps, step_size):
+def climb_in_box(
+    gradient: Gradient,
+    origin: Tensor,
+    moved: Tensor,
+    epsilon: float | Tensor,
+    clip: Bounds | None,
+    n_steps: int,
+    step_size: float,
+) -> Tensor:
     """Return where `n_steps` steps along the sign of the gradient lead from `moved`.
 
     The ball of the largest norm and the bounds make one box, which is all there is to project
@@ -145,7 +176,15 @@ def climb_in_box(gradient, origin, moved, epsilon, clip, n_steps, step_size):
     return moved
 
 
-def climb_in_ball(gradient, origin, moved, epsilon, clip, n_steps, step_size):
+def climb_in_ball(
+    gradient: Gradient,
+    origin: Tensor,
+    moved: Tensor,
+    epsilon: float | Tensor,
+    clip: Bounds | None,
+    n_steps: int,
+    step_size: float,
+) -> Tensor:
     """Return the same for the round ball."""
     for _ in range(n_steps):
         step = steepest_ascent(gradient(moved), epsilon, "l2").mul_(step_size)
@@ -156,12 +195,12 @@ def climb_in_ball(gradient, origin, moved, epsilon, clip, n_steps, step_size):
 class Strongest:
     """The strongest point for each sample among those that it was challenged with."""
 
-    def __init__(self, objective, x):
+    def __init__(self, objective: Objective, x: Tensor) -> None:
         self._objective = objective
         self.points = x.clone()
         self._losses, self.fooled = objective.judge(x)
 
-    def challenge(self, candidate, rows):
+    def challenge(self, candidate: Tensor, rows: Rows) -> None:
         """Take over the `rows` in which `candidate` fools the net, or has the larger loss."""
         losses, fooled = self._objective[rows].judge(candidate)
         before = self.fooled[rows]
@@ -172,7 +211,9 @@ class Strongest:
         self.fooled[rows] = fooled | before
 
 
-def random_start(x, epsilon, norm="linf", generator=None):
+def random_start(
+    x: Tensor, epsilon: float | Tensor, norm: Norm = "linf", generator: Generator | None = None
+) -> Tensor:
     """Draw, for each sample of `x`, a point uniformly from the ε-ball around zero.
 
     As `sk_advbp.core.perturbation.uniform_in_ball`, but the same numbers whatever the device and
@@ -190,4 +231,4 @@ def random_start(x, epsilon, norm="linf", generator=None):
     return point_in_ball(direction, radius, epsilon)
 
 
-ATTACKS = {"fgsm": fgsm, "pgd": pgd}
+ATTACKS: dict[Attack, Callable[..., Tensor]] = {"fgsm": fgsm, "pgd": pgd}

@@ -27,12 +27,28 @@ Arild Nøkland, "Improving Back-Propagation by Adding an Adversarial Gradient",
 arXiv:1510.04189.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import Literal
 
 import torch
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from sk_advbp.core.mlp import Activation
+from sk_advbp.core.perturbation import Gradient
+
 __all__ = ["adversarial_gradients"]
+
+Output = Literal["softmax", "logistic", "identity"]
+Masks = Sequence[Tensor | None]
+# Weights and biases.
+Network = tuple[Sequence[Tensor], Sequence[Tensor]]
+# What `propagate` and `adversarial_gradients` return.
+Pass = tuple[Tensor | None, Tensor, list[Tensor], Iterable[Tensor]]
+Gradients = tuple[Tensor, Tensor, Sequence[Tensor], Sequence[Tensor]]
 
 _aten = torch.ops.aten
 
@@ -40,7 +56,9 @@ _aten = torch.ops.aten
 MOST_CACHED = 128
 
 # name: (f in place, δ ⊙ f'(h) written over δ); every f' here is a function of h = f(z).
-ACTIVATIONS = {
+ACTIVATIONS: dict[
+    Activation, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]
+] = {
     "identity": (lambda z: z, lambda delta, h: delta),
     "logistic": (
         torch.sigmoid_,
@@ -57,7 +75,13 @@ ACTIVATIONS = {
 }
 
 
-def forward(x, weights, biases, activation, masks=None):
+def forward(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    activation: Activation,
+    masks: Masks | None = None,
+) -> tuple[list[Tensor], list[Tensor], Tensor]:
     """Return what each layer takes in, what the hidden units put out, and the logits.
 
     Parameters
@@ -87,20 +111,21 @@ def forward(x, weights, biases, activation, masks=None):
         if i:
             h = f(h)
             hidden.append(h)
-        if masks is not None and masks[i] is not None:
-            h = in_dtype(h * masks[i], weight.dtype)
+        mask = None if masks is None else masks[i]
+        if mask is not None:
+            h = in_dtype(h * mask, weight.dtype)
         inputs.append(h)
         h = affine(biases[i], weight, h)
     return inputs, hidden, h
 
 
 @lru_cache(maxsize=16)
-def scaled_identity(m, scale, dtype, device):
+def scaled_identity(m: int, scale: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return scale · I."""
     return torch.eye(m, dtype=dtype, device=device).mul_(scale)
 
 
-def one_hot(y, m, scale, dtype):
+def one_hot(y: Tensor, m: int, scale: float, dtype: torch.dtype) -> Tensor:
     """Return ([K,] m, n), with `scale` in row y of each column and 0 elsewhere.
 
     Parameters
@@ -121,7 +146,13 @@ def one_hot(y, m, scale, dtype):
     return identity.index_select(1, y)
 
 
-def targets(y, sample_weight, output, logits_shape, dtype):
+def targets(
+    y: Tensor,
+    sample_weight: Tensor | None,
+    output: Output,
+    logits_shape: tuple[int, ...],
+    dtype: torch.dtype,
+) -> tuple[Tensor, float | Tensor]:
     """Return what `loss_and_delta` compares the logits with: prepared once, for both passes.
 
     Parameters
@@ -140,16 +171,15 @@ def targets(y, sample_weight, output, logits_shape, dtype):
     weight : float or torch.Tensor of shape ([K,] 1, n)
         w/Σw; zero for a model whose weights are all zero.
     """
-    n = logits_shape[-1]
-    if sample_weight is None:
-        weight = 1 / max(n, 1)
-    else:
+    share = 1 / max(logits_shape[-1], 1)
+    weight: float | Tensor = share
+    if sample_weight is not None:
         total = sample_weight.sum(-1, keepdim=True)
         weight = (sample_weight / total.masked_fill(total == 0, 1)).to(dtype).unsqueeze(-2)
     if output == "identity":
         return y.mT, weight
     softmax = output == "softmax"
-    scale = 1.0 if not softmax else -weight if sample_weight is None else -1.0
+    scale = 1.0 if not softmax else -share if sample_weight is None else -1.0
     target = one_hot(y, logits_shape[-2], scale, dtype)
     if softmax and sample_weight is not None:
         target = target * weight
@@ -158,7 +188,13 @@ def targets(y, sample_weight, output, logits_shape, dtype):
     return target, weight
 
 
-def loss_and_delta(logits, target, weight, output, with_loss=True):
+def loss_and_delta(
+    logits: Tensor,
+    target: Tensor,
+    weight: float | Tensor,
+    output: Output,
+    with_loss: bool = True,
+) -> tuple[Tensor | None, Tensor]:
     """Return the loss J = Σ w ℓ / Σ w and δ = ∂J/∂logits.
 
     Parameters
@@ -177,10 +213,12 @@ def loss_and_delta(logits, target, weight, output, with_loss=True):
     loss : torch.Tensor of shape () or (K,), or None
     delta : torch.Tensor of shape ([K,] m, n)
     """
+    losses = None
     if output == "softmax":
         log_p = logits.log_softmax(-2)
         delta = torch._log_softmax_backward_data(target, log_p, logits.ndim - 2, logits.dtype)
-        losses = log_p.mul_(target) if with_loss else None
+        if with_loss:
+            losses = log_p.mul_(target)
     elif output == "logistic":
         delta = logits.sigmoid().sub_(target).mul_(weight)
         if with_loss:
@@ -189,11 +227,18 @@ def loss_and_delta(logits, target, weight, output, with_loss=True):
     else:
         residual = logits - target
         delta = residual * (weight * (2 / logits.shape[-2]))
-        losses = residual.mul_(delta).mul_(0.5) if with_loss else None
-    return (losses.sum((-2, -1)) if with_loss else None), delta
+        if with_loss:
+            losses = residual.mul_(delta).mul_(0.5)
+    return (None if losses is None else losses.sum((-2, -1))), delta
 
 
-def deltas(delta, weights, hidden, activation, masks=None):
+def deltas(
+    delta: Tensor,
+    weights: Sequence[Tensor],
+    hidden: Sequence[Tensor],
+    activation: Activation,
+    masks: Masks | None = None,
+) -> Iterator[Tensor]:
     """Yield δ_L, δ_{L-1}, … δ₁, from the output down.
 
     Parameters
@@ -209,13 +254,16 @@ def deltas(delta, weights, hidden, activation, masks=None):
     yield delta
     for i in range(len(weights) - 1, 0, -1):
         delta = weights[i].mT @ delta
-        if masks is not None and masks[i] is not None:
-            delta.mul_(masks[i])
+        mask = None if masks is None else masks[i]
+        if mask is not None:
+            delta.mul_(mask)
         delta = times_derivative(delta, hidden[i - 1])
         yield delta
 
 
-def input_gradient(deltas, weights, masks=None):
+def input_gradient(
+    deltas: Iterable[Tensor], weights: Sequence[Tensor], masks: Masks | None = None
+) -> Tensor:
     """Return ∇ₓJ with samples as rows, ([K,] n, d), from the `deltas` of a pass."""
     *_, delta = deltas
     gradient = delta.mT @ weights[0]
@@ -224,7 +272,9 @@ def input_gradient(deltas, weights, masks=None):
     return gradient
 
 
-def parameter_gradients(deltas, inputs):
+def parameter_gradients(
+    deltas: Iterable[Tensor], inputs: Sequence[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
     """Return the lists ∂J/∂Wᵢ, ([K,] out, in), and ∂J/∂bᵢ, ([K,] out), first layer first."""
     weight_gradients, bias_gradients = [], []
     for delta, a in zip(deltas, reversed(inputs), strict=True):
@@ -233,12 +283,19 @@ def parameter_gradients(deltas, inputs):
     return weight_gradients[::-1], bias_gradients[::-1]
 
 
-def in_dtype(tensor, dtype):
+def in_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Return ``tensor.to(dtype)``; on small nets the call costs too much where it does nothing."""
     return tensor if tensor.dtype is dtype else tensor.to(dtype)
 
 
-def propagate(x, network, activation, objective, masks=None, with_loss=True):
+def propagate(
+    x: Tensor,
+    network: Network,
+    activation: Activation,
+    objective: tuple[Tensor, float | Tensor, Output],
+    masks: Masks | None = None,
+    with_loss: bool = True,
+) -> Pass:
     """Go forward and prepare to go back, in the dtype of `network`, from rows.
 
     The loss is taken in the dtype of the target: only matrix products and hidden units
@@ -273,7 +330,7 @@ def propagate(x, network, activation, objective, masks=None, with_loss=True):
     return loss, logits, inputs, deltas(delta, weights, hidden, activation, masks)
 
 
-def cast(network, dtype):
+def cast(network: Network, dtype: torch.dtype | None) -> Network:
     """Return `network` with its weights and biases in `dtype`; None leaves it as it is."""
     if dtype is None:
         return network
@@ -281,39 +338,39 @@ def cast(network, dtype):
     return [w.to(dtype) for w in weights], [b.to(dtype) for b in biases]
 
 
-def columns(masks):
+def columns(masks: Masks | None) -> Masks | None:
     """Return the `masks` of `adversarial_gradients` with samples as columns."""
     return masks and [mask if mask is None else mask.mT for mask in masks]
 
 
-def mixed(adversarial, clean, clean_weight):
+def mixed(adversarial: Gradients, clean: Gradients, clean_weight: float) -> Gradients:
     """Return loss and gradients (1 - c) · adversarial + c · clean, logits of the first."""
-    loss, logits, *gradients = adversarial
+    loss, logits, weight_gradients, bias_gradients = adversarial
     clean_loss, _, *clean_gradients = clean
-    for ours, theirs in zip(gradients, clean_gradients, strict=True):
+    for ours, theirs in zip((weight_gradients, bias_gradients), clean_gradients, strict=True):
         for g, clean_g in zip(ours, theirs, strict=True):
             g.lerp_(clean_g, clean_weight)
-    return loss.lerp(clean_loss, clean_weight), logits, *gradients
+    return loss.lerp(clean_loss, clean_weight), logits, weight_gradients, bias_gradients
 
 
 @torch.no_grad()
 def adversarial_gradients(
-    x,
-    y,
-    weights,
-    biases,
+    x: Tensor,
+    y: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
     *,
-    activation,
-    output,
-    perturb=None,
-    sample_weight=None,
-    clean_weight=0.0,
-    masks=None,
-    perturbation_masks=None,
-    clean_masks=None,
-    perturbation_dtype=None,
-    compute_dtype=None,
-):
+    activation: Activation,
+    output: Output,
+    perturb: Callable[[Gradient, Tensor], Tensor] | None = None,
+    sample_weight: Tensor | None = None,
+    clean_weight: float = 0.0,
+    masks: Masks | None = None,
+    perturbation_masks: Masks | None = None,
+    clean_masks: Masks | None = None,
+    perturbation_dtype: torch.dtype | None = None,
+    compute_dtype: torch.dtype | None = None,
+) -> Gradients:
     """Return the loss of adversarial back-propagation and its gradients.
 
     (1 - c) J(x') + c J(x), with x' = perturb(∇ₓJ, x) held constant and c the `clean_weight`.
@@ -387,11 +444,14 @@ def adversarial_gradients(
     objective = (*targets(y, sample_weight, output, logits_shape, x.dtype), output)
     update = cast(network, compute_dtype)
 
-    def gradients(loss, logits, inputs, descent):
+    def gradients(
+        loss: Tensor | None, logits: Tensor, inputs: list[Tensor], descent: Iterable[Tensor]
+    ) -> Gradients:
+        assert loss is not None  # only the first pass may go without
         parameters = parameter_gradients(descent, inputs)
         return loss, logits.mT, *cast(parameters, compute_dtype and weights[0].dtype)
 
-    def gradients_at(x, masks):
+    def gradients_at(x: Tensor, masks: Masks | None) -> Gradients:
         return gradients(*propagate(x, update, activation, objective, columns(masks)))
 
     if perturb is None:
@@ -402,13 +462,15 @@ def adversarial_gradients(
     first_masks = columns(perturbation_masks)
     # The first pass then is the clean one too, and lacks only the parameter gradients.
     shared = bool(clean_weight and first is update and perturbation_masks is clean_masks)
-    passes = {}
+    passes: dict[str, Pass] = {}
 
-    def gradient(point):
-        *rest, descent = propagate(point, first, activation, objective, first_masks, shared)
+    def gradient(point: Tensor) -> Tensor:
+        loss, logits, inputs, descent = propagate(
+            point, first, activation, objective, first_masks, shared
+        )
         if shared and point is x:
             descent = list(descent)
-            passes["clean"] = *rest, descent
+            passes["clean"] = loss, logits, inputs, descent
         return in_dtype(input_gradient(descent, first[0], first_masks), x.dtype)
 
     adversarial = gradients_at(perturb(gradient, x), masks)

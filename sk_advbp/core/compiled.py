@@ -1,8 +1,13 @@
 """The step's gradients in closed form, as torch compiles them."""
 
-import torch
+from __future__ import annotations
 
-from sk_advbp.core.backprop import adversarial_gradients
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sk_advbp.core.backprop import Gradients, adversarial_gradients
 
 __all__ = ["CompiledGradients"]
 
@@ -22,13 +27,13 @@ class CompiledGradients:
         graph is one launch instead of one for every operation.
     """
 
-    def __init__(self, device, **options):
+    def __init__(self, device: torch.device, **options: Any) -> None:
         if not options and device.type == "cuda":
             options = {"mode": "reduce-overhead"}
-        self._rows = None
+        self._rows: int | None = None
         self._compiled = torch.compile(adversarial_gradients, **{"dynamic": False} | options)
 
-    def __call__(self, x, y, **keywords):
+    def __call__(self, x: Tensor, y: Tensor, **keywords: Any) -> Gradients:
         """Return what `adversarial_gradients` returns.
 
         Logits and gradients may be memory that the next call writes to.
@@ -37,5 +42,5 @@ class CompiledGradients:
         if x.ndim != 2 or len(x) != self._rows:
             return adversarial_gradients(x, y, **keywords)
         torch.compiler.cudagraph_mark_step_begin()
-        loss, *others = self._compiled(x, y, **keywords)
-        return loss.clone(), *others
+        loss, logits, weight_gradients, bias_gradients = self._compiled(x, y, **keywords)
+        return loss.clone(), logits, weight_gradients, bias_gradients

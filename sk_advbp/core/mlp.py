@@ -1,14 +1,20 @@
 """The multilayer perceptron: layers, activations, initialisation, dropout."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Generator, Tensor, nn
 
 __all__ = ["ACTIVATIONS", "MultilayerPerceptron"]
 
-ACTIVATIONS = {
+Activation = Literal["identity", "logistic", "tanh", "relu"]
+
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "identity": lambda a: a,
     "logistic": torch.sigmoid,
     "tanh": torch.tanh,
@@ -16,14 +22,14 @@ ACTIVATIONS = {
 }
 
 
-def glorot(fan_in, fan_out):
+def glorot(fan_in: int, fan_out: int) -> float:
     """Return the bound of Glorot & Bengio 2010."""
     return math.sqrt(6 / (fan_in + fan_out))
 
 
 # Bounds of the uniform initialisation, as functions of (fan_in, fan_out), that keep the
 # variance of activations and deltas about the same from layer to layer.
-INITIAL_BOUNDS = {
+INITIAL_BOUNDS: dict[Activation, Callable[[int, int], float]] = {
     # Glorot & Bengio 2010: four times wider for the logistic function, whose slope at
     # zero is a quarter of that of tanh.
     "logistic": lambda fan_in, fan_out: 4 * glorot(fan_in, fan_out),
@@ -34,7 +40,9 @@ INITIAL_BOUNDS = {
 }
 
 
-def dropout_mask(shape_like, rate, generator=None):
+def dropout_mask(
+    shape_like: Tensor, rate: float, generator: Generator | None = None
+) -> Tensor | None:
     """Return a mask that is 0 with probability `rate`, else 1 / (1 - rate).
 
     Parameters
@@ -55,7 +63,7 @@ def dropout_mask(shape_like, rate, generator=None):
     return mask.uniform_(generator=generator).ge_(rate).div_(1 - rate)
 
 
-def dropped(h, mask):
+def dropped(h: Tensor, mask: Tensor | None) -> Tensor:
     """Return `h` under the mask; None drops nothing."""
     return h if mask is None else h * mask
 
@@ -104,17 +112,19 @@ class MultilayerPerceptron(nn.Module):
     torch.Size([2, 3])
     """
 
+    layers: Sequence[nn.Linear]
+
     def __init__(
         self,
-        in_features,
-        out_features,
-        hidden_layer_sizes=(100,),
-        activation="relu",
-        dropout=0.0,
-        input_dropout=0.0,
-        generator=None,
-        dtype=None,
-    ):
+        in_features: int,
+        out_features: int,
+        hidden_layer_sizes: Sequence[int] = (100,),
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        generator: Generator | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         self.activation = activation
         self.dropout = dropout
@@ -122,13 +132,13 @@ class MultilayerPerceptron(nn.Module):
         self.generator = generator
         sizes = [in_features, *hidden_layer_sizes, out_features]
         # nn.Linear would draw its weights from the global generator.
-        self.layers = nn.ModuleList(
+        self.layers = nn.ModuleList(  # type: ignore[assignment]  # which does not say what of
             nn.utils.skip_init(nn.Linear, fan_in, fan_out, dtype=dtype)
             for fan_in, fan_out in pairwise(sizes)
         )
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         """Draw weights and biases anew."""
         output = self.layers[-1]
         for layer in self.layers:
@@ -143,7 +153,7 @@ class MultilayerPerceptron(nn.Module):
                 bound = 1 if self.activation == "tanh" else 1 / math.sqrt(layer.in_features)
                 nn.init.uniform_(layer.bias, -bound, bound, generator=self.generator)
 
-    def dropout_masks(self, x):
+    def dropout_masks(self, x: Tensor) -> list[Tensor | None]:
         """Draw one mask for the input of each layer; None where nothing is dropped.
 
         Parameters
@@ -163,7 +173,7 @@ class MultilayerPerceptron(nn.Module):
             for layer, rate in zip(self.layers, rates, strict=True)
         ]
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Return the logits of `x`.
 
         Parameters
@@ -180,7 +190,8 @@ class MultilayerPerceptron(nn.Module):
         for layer, mask in hidden:
             h = f(layer(dropped(h, mask)))
         layer, mask = output
-        return layer(dropped(h, mask))
+        logits: Tensor = layer(dropped(h, mask))
+        return logits
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "generator": None}

@@ -1,8 +1,13 @@
 """The fused step of torch's Adam and AdamW without what surrounds it."""
 
+from __future__ import annotations
+
 from itertools import chain
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.optim import Optimizer
 
 __all__ = ["FUSED_OPTIMIZERS", "FusedStep"]
 
@@ -24,14 +29,14 @@ class FusedStep:
         One that `supports` accepts.
     """
 
-    def __init__(self, optimizer):
+    def __init__(self, optimizer: Optimizer) -> None:
         self._groups = [
             (group, group["params"], *_moments(optimizer, group), *_counter(optimizer, group))
             for group in optimizer.param_groups
         ]
 
     @staticmethod
-    def supports(optimizer):
+    def supports(optimizer: Optimizer) -> bool:
         """Return whether the step is one call of the kernel, and the state is there already."""
         if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
             return False
@@ -47,7 +52,7 @@ class FusedStep:
         ready = all(p.requires_grad and optimizer.state.get(p) for p in parameters)
         return plain and one_kind and not hooks and ready
 
-    def __call__(self):
+    def __call__(self) -> None:
         """Update the parameters from their ``.grad``."""
         for group, parameters, exp_avgs, exp_avg_sqs, steps, counter, one in self._groups:
             counter.add_(one)
@@ -70,12 +75,12 @@ class FusedStep:
             )
 
 
-def _moments(optimizer, group):
+def _moments(optimizer: Optimizer, group: dict[str, Any]) -> list[list[Tensor]]:
     states = [optimizer.state[p] for p in group["params"]]
     return [[state[k] for state in states] for k in ("exp_avg", "exp_avg_sq")]
 
 
-def _counter(optimizer, group):
+def _counter(optimizer: Optimizer, group: dict[str, Any]) -> tuple[list[Tensor], Tensor, Tensor]:
     """Make the step counters of `group` views of one tensor, which one call counts up."""
     states = [optimizer.state[p] for p in group["params"]]
     counter = torch.stack([state["step"] for state in states])

@@ -19,14 +19,24 @@ Arild Nøkland, "Improving Back-Propagation by Adding an Adversarial Gradient",
 arXiv:1510.04189.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import torch
+from torch import Generator, Tensor
 
 __all__ = ["perturb"]
 
+Norm = Literal["linf", "l2"]
+Perturbation = Literal["adversarial", "random"]
+Gradient = Callable[[Tensor], Tensor]
+Bounds = tuple[float | Tensor, float | Tensor]
 
-def input_gradient(loss, x):
+
+def input_gradient(loss: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Return ∇ₓ of the scalar ``loss(x)``, without the gradient of anything else.
 
     Parameters
@@ -47,7 +57,7 @@ def input_gradient(loss, x):
     return gradient
 
 
-def _feature_axes(x, epsilon):
+def _feature_axes(x: Tensor, epsilon: float | Tensor) -> tuple[int, ...]:
     """Axes of `x` that belong to one sample: those of an array ε, else all but the first.
 
     A stack of models (K, n, d) comes with ε of shape (K, 1, 1): one feature axis.
@@ -56,7 +66,7 @@ def _feature_axes(x, epsilon):
     return tuple(range(2 if stacked else 1, x.ndim))
 
 
-def unit_vectors(v, axes):
+def unit_vectors(v: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Return v / ‖v‖₂ over `axes`; a zero vector stays zero.
 
     Scaled by the largest entry first: the square of a gradient of 1e-25, as confident
@@ -64,10 +74,11 @@ def unit_vectors(v, axes):
     """
     peak = v.abs().amax(axes, keepdim=True)
     v = v / torch.where(peak > 0, peak, 1)
-    return v / torch.linalg.vector_norm(v, dim=axes, keepdim=True).clamp_min(1)
+    length: Tensor = torch.linalg.vector_norm(v, dim=axes, keepdim=True)
+    return v / length.clamp_min(1)
 
 
-def steepest_ascent(gradient, epsilon, norm="linf"):
+def steepest_ascent(gradient: Tensor, epsilon: float | Tensor, norm: Norm = "linf") -> Tensor:
     """Return the step inside the ε-ball along which a linear loss grows most.
 
     Parameters
@@ -88,20 +99,23 @@ def steepest_ascent(gradient, epsilon, norm="linf"):
     return unit_vectors(epsilon * gradient, _feature_axes(gradient, epsilon)) * epsilon
 
 
-def project(delta, epsilon, norm="linf"):
+def project(delta: Tensor, epsilon: float | Tensor, norm: Norm = "linf") -> Tensor:
     """Return `delta`, pulled back to the ε-ball where it lies outside.
 
     In units of ε the ball is the unit ball, so that the l2 projection for one ε a feature
     shrinks `delta` along its own direction.
     """
     if norm == "linf":
-        return delta.clamp(-epsilon, epsilon)
+        return delta.clamp(-epsilon, epsilon)  # type: ignore[arg-type]  # ends of one type
     unit = torch.nan_to_num(delta / epsilon, nan=0.0, posinf=0.0, neginf=0.0)
-    length = torch.linalg.vector_norm(unit, dim=_feature_axes(delta, epsilon), keepdim=True)
+    axes = _feature_axes(delta, epsilon)
+    length: Tensor = torch.linalg.vector_norm(unit, dim=axes, keepdim=True)
     return delta / length.clamp_min(1)
 
 
-def uniform_in_ball(x, epsilon, norm="linf", generator=None):
+def uniform_in_ball(
+    x: Tensor, epsilon: float | Tensor, norm: Norm = "linf", generator: Generator | None = None
+) -> Tensor:
     """Draw, for each sample of `x`, a point uniformly from the ε-ball around zero."""
     noise = partial(torch.empty_like, x, memory_format=torch.contiguous_format)
     if norm == "linf":
@@ -113,7 +127,7 @@ def uniform_in_ball(x, epsilon, norm="linf", generator=None):
     return point_in_ball(direction, radius, epsilon)
 
 
-def point_in_ball(direction, radius, epsilon):
+def point_in_ball(direction: Tensor, radius: Tensor, epsilon: float | Tensor) -> Tensor:
     """Return the point of the round ε-ball at `radius` of it, spread evenly by its dimension.
 
     Parameters
@@ -130,7 +144,7 @@ def point_in_ball(direction, radius, epsilon):
     return unit_vectors(direction, axes) * radius.pow(1 / dimension) * epsilon
 
 
-def bounded(moved, x, clip):
+def bounded(moved: Tensor, x: Tensor, clip: Bounds | None) -> Tensor:
     """Return `moved` within [min(low, x), max(high, x)], for ``clip = (low, high)``.
 
     It bounds the perturbation, not the data: a value of `x` that already lies outside is
@@ -143,16 +157,16 @@ def bounded(moved, x, clip):
 
 
 def displace(
-    gradient,
-    x,
-    epsilon,
+    gradient: Gradient,
+    x: Tensor,
+    epsilon: float | Tensor,
     *,
-    norm="linf",
-    clip=None,
-    random_start=0.0,
-    perturbation="adversarial",
-    generator=None,
-):
+    norm: Norm = "linf",
+    clip: Bounds | None = None,
+    random_start: float = 0.0,
+    perturbation: Perturbation = "adversarial",
+    generator: Generator | None = None,
+) -> Tensor:
     """Return x' for any way to compute the gradient; `perturb` has the parameters.
 
     Parameters
@@ -175,16 +189,16 @@ def displace(
 
 
 def perturb(
-    loss,
-    x,
-    epsilon,
+    loss: Callable[[Tensor], Tensor],
+    x: Tensor,
+    epsilon: float | Tensor,
     *,
-    norm="linf",
-    clip=None,
-    random_start=0.0,
-    perturbation="adversarial",
-    generator=None,
-):
+    norm: Norm = "linf",
+    clip: Bounds | None = None,
+    random_start: float = 0.0,
+    perturbation: Perturbation = "adversarial",
+    generator: Generator | None = None,
+) -> Tensor:
     """Move `x` to where the loss is larger: x' = x + ε · direction(∇ₓ loss(x)).
 
     Parameters

@@ -1,5 +1,7 @@
 """Where bfloat16 is worth its rounding: a sign needs few bits."""
 
+from __future__ import annotations
+
 import torch
 
 __all__ = ["pays_in_bfloat16"]
@@ -10,7 +12,7 @@ __all__ = ["pays_in_bfloat16"]
 LARGE_PASS = 4e7
 
 
-def has_bfloat16_products(device):
+def has_bfloat16_products(device: str | torch.device) -> bool:
     """Return whether matrix products in bfloat16 are native on `device`.
 
     On processors that takes AMX or AVX512-BF16, on CUDA compute capability 8.0.
@@ -23,6 +25,6 @@ def has_bfloat16_products(device):
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def pays_in_bfloat16(device, multiplications):
+def pays_in_bfloat16(device: str | torch.device, multiplications: int) -> bool:
     """Return whether a forward pass of so many multiplications is faster in bfloat16."""
     return multiplications >= LARGE_PASS and has_bfloat16_products(device)
