@@ -1,10 +1,18 @@
 """What the nets of a stack learn from: rows in an order of their own, padded to one length."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from torch import Generator, Tensor
 from torch.nn.functional import pad
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sk_advbp._types import Floats
 
 __all__ = ["Member", "Stream", "WeightedMeans"]
 
@@ -22,11 +30,11 @@ class Member(NamedTuple):
     """
 
     epsilon: float
-    unit: object
-    stream: object
+    unit: float | Floats
+    stream: Stream
 
     @property
-    def moves(self):
+    def moves(self) -> bool:
         """Whether the net learns from moved rows."""
         return bool(np.any(self.epsilon * self.unit))
 
@@ -45,18 +53,20 @@ class Stream:
         -1 takes all rows at once.
     """
 
-    def __init__(self, rows, weight, seed, batch_size):
+    def __init__(
+        self, rows: NDArray[np.integer], weight: Floats | None, seed: int, batch_size: int
+    ) -> None:
         self.rows = torch.from_numpy(np.asarray(rows, dtype=np.int64))
         self.weight = None if weight is None else torch.from_numpy(np.asarray(weight))
         self.seed = seed
         self.batch_size = len(rows) if batch_size == -1 else batch_size
 
     @property
-    def n_batches(self):
+    def n_batches(self) -> int:
         """Number of mini-batches an epoch."""
         return -(-len(self.rows) // self.batch_size)
 
-    def epoch(self, generator, length):
+    def epoch(self, generator: Generator, length: int) -> tuple[Tensor, Tensor]:
         """Return (rows, weights) in the order of an epoch, padded to `length` with weight 0."""
         order = torch.randperm(len(self.rows), generator=generator, device="cpu")
         padding = (0, length - len(order))
@@ -67,14 +77,15 @@ class Stream:
 class WeightedMeans:
     """Means over batches, one a net, which stay on the device."""
 
-    def __init__(self):
-        self._sum, self._weight = 0, 0
+    def __init__(self) -> None:
+        self._sum: float | Tensor = 0
+        self._weight: float | Tensor = 0
 
-    def add(self, values, weight):
+    def add(self, values: Tensor, weight: float | Tensor) -> None:
         """Take note of the mean `values` of a batch of total `weight`, each of shape (K,)."""
         self._sum = self._sum + values.double() * weight
         self._weight = self._weight + weight
 
-    def value(self):
+    def value(self) -> Tensor:
         """Return the means so far."""
-        return self._sum / self._weight
+        return self._sum / self._weight  # type: ignore[return-value]  # there was a batch
