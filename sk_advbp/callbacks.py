@@ -1,13 +1,24 @@
 """`OverfittingWatch`: a callback for the failure of training by one-step examples."""
 
+from __future__ import annotations
+
 import math
 import warnings
 from copy import deepcopy
+from typing import TYPE_CHECKING, Any
 
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 from torch.utils.data import Subset
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from skorch import NeuralNet
+    from torch import Tensor
+    from torch.utils.data import Dataset
+
+    from sk_advbp._types import MatrixLike, Samples, Sliceable
 
 __all__ = ["OverfittingWatch"]
 
@@ -78,15 +89,15 @@ class OverfittingWatch(Callback):
 
     def __init__(
         self,
-        data=None,
-        epsilon=None,
-        n_steps=10,
-        max_rows=500,
-        drop=0.2,
-        stop=False,
-        restore=False,
-        random_state=0,
-    ):
+        data: tuple[Sliceable, Sliceable] | None = None,
+        epsilon: ArrayLike | None = None,
+        n_steps: int = 10,
+        max_rows: int = 500,
+        drop: float = 0.2,
+        stop: bool = False,
+        restore: bool = False,
+        random_state: int = 0,
+    ) -> None:
         self.data = data
         self.epsilon = epsilon
         self.n_steps = n_steps
@@ -96,23 +107,21 @@ class OverfittingWatch(Callback):
         self.restore = restore
         self.random_state = random_state
 
-    def on_train_begin(self, net, **kwargs):
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Begin anew, unless the training goes on from where another one ended."""
         if not is_classifier(net):
             raise TypeError(f"OverfittingWatch compares accuracies, of classifiers. Got {net!r}.")
-        self.collapsed_epoch_ = None
+        self.collapsed_epoch_: int | None = None
         if not (net.history and hasattr(self, "best_epoch_")):
-            self.best_epoch_, self._good_weights = 0, None
+            self.best_epoch_ = 0
+            self._good_weights: dict[str, Tensor] | None = None
             self._best_pgd, self._fgsm_then = -math.inf, math.inf
 
-    def on_epoch_end(self, net, dataset_valid=None, **kwargs):
+    def on_epoch_end(
+        self, net: NeuralNet, dataset_valid: Dataset[object] | None = None, **kwargs: Any
+    ) -> None:
         """Attack, record, and judge."""
-        if self.data is None and dataset_valid is None:
-            raise ValueError(
-                "OverfittingWatch needs held-out data: give it data=(X, y), or let the net hold "
-                "some out by early_stopping=True or train_split."
-            )
-        clean, fgsm, pgd = self._accuracies(net, dataset_valid)
+        clean, fgsm, pgd = self._accuracies(net, *self._held_out(dataset_valid))
         for name, accuracy in {"clean": clean, "fgsm": fgsm, "pgd": pgd}.items():
             net.history.record(f"watch_{name}", accuracy)
         epoch = len(net.history)
@@ -123,26 +132,34 @@ class OverfittingWatch(Callback):
         elif pgd < self._best_pgd - self.drop and fgsm > self._fgsm_then:
             self._collapse(epoch, fgsm, pgd)
 
-    def on_train_end(self, net, **kwargs):
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Load the last good weights, where a collapse was seen."""
         if self._good_weights is not None and self.collapsed_epoch_ is not None:
             net.module_.load_state_dict(self._good_weights)
 
-    def _accuracies(self, net, dataset_valid):
-        """Return the clean, the FGSM and the PGD accuracy on the held-out rows."""
-        if self.data is None:
-            rows = range(min(self.max_rows, len(dataset_valid)))
-            data = Subset(dataset_valid, rows), None
-        else:
-            data = tuple(part[: self.max_rows] for part in self.data)
+    def _held_out(self, dataset_valid: Dataset[object] | None) -> tuple[Samples, MatrixLike | None]:
+        """Return the rows that are attacked, and their labels; None where they bring their own."""
+        if self.data is not None:
+            X, y = self.data
+            return X[: self.max_rows], y[: self.max_rows]
+        if dataset_valid is None:
+            raise ValueError(
+                "OverfittingWatch needs held-out data: give it data=(X, y), or let the net hold "
+                "some out by early_stopping=True or train_split."
+            )
+        n = len(dataset_valid)  # type: ignore[arg-type]  # not every Dataset has a length
+        return Subset(dataset_valid, range(min(self.max_rows, n))), None
+
+    def _accuracies(self, net: NeuralNet, X: Samples, y: MatrixLike | None) -> list[float]:
+        """Return the clean, the FGSM and the PGD accuracy on the rows."""
         size = {"norm": None, "clip": "same", "step_size": None, "n_restarts": 1}
         size |= {"n_steps": self.n_steps, "random_state": self.random_state}
-        return tuple(
-            net._attacked_accuracy(*data, epsilon=epsilon, attack=attack, **size)
+        return [
+            net._attacked_accuracy(X, y, epsilon=epsilon, attack=attack, **size)
             for epsilon, attack in ((0.0, "fgsm"), (self.epsilon, "fgsm"), (self.epsilon, "pgd"))
-        )
+        ]
 
-    def _collapse(self, epoch, fgsm, pgd):
+    def _collapse(self, epoch: int, fgsm: float, pgd: float) -> None:
         """Warn of the first collapse; stop the training where that is wanted."""
         if self.collapsed_epoch_ is None:
             self.collapsed_epoch_ = epoch

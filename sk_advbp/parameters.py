@@ -1,7 +1,12 @@
 """The allowed values of the parameters, and the checks that no table can say."""
 
+from __future__ import annotations
+
 import math
 import numbers
+import secrets
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,6 +16,11 @@ from sklearn.utils._param_validation import Interval, InvalidParameterError, Opt
 from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
 
 from sk_advbp.core.mlp import ACTIVATIONS
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from sk_advbp._types import Clip, Floats, Matrix, RandomState
 
 __all__ = [
     "CONSTRAINTS",
@@ -42,7 +52,7 @@ _SHARE = Interval(numbers.Real, 0, 1, closed="both")
 _COUNT = Interval(numbers.Integral, 1, None, closed="left")
 
 
-def check_device(device):
+def check_device(device: str | torch.device) -> str:
     """Return the device string that `device` stands for; ``"auto"`` is CUDA where there is one."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -58,7 +68,9 @@ def check_device(device):
     return str(resolved)
 
 
-def check_array_parameter(value, name, shape, accepted):
+def check_array_parameter(
+    value: ArrayLike, name: str, shape: tuple[int, ...], accepted: str
+) -> float | Floats:
     """Return `value` as a float or as a float64 array of `shape`."""
     try:
         array = np.asarray(value)
@@ -73,7 +85,7 @@ def check_array_parameter(value, name, shape, accepted):
     return float(array) if array.shape == () else array
 
 
-def check_epsilon(epsilon, shape):
+def check_epsilon(epsilon: ArrayLike, shape: tuple[int, ...]) -> float | Floats:
     """Return ε as a float or as an array of the `shape` of one sample, all finite and ≥ 0."""
     epsilon_ = check_array_parameter(epsilon, "epsilon", shape, "a finite number >= 0")
     if not (np.isfinite(epsilon_).all() and np.min(epsilon_) >= 0):
@@ -81,7 +93,7 @@ def check_epsilon(epsilon, shape):
     return epsilon_
 
 
-def standard_deviation(X, sample_weight=None):
+def standard_deviation(X: Matrix, sample_weight: Floats | None = None) -> Floats:
     """Return the weighted standard deviation of each feature; exactly 0 for a constant one.
 
     Parameters
@@ -113,7 +125,12 @@ def standard_deviation(X, sample_weight=None):
     return np.where(low == high, 0.0, np.sqrt(np.maximum(variance, 0)))
 
 
-def check_epsilon_unit(unit, X, sample_weight=None, shape=None):
+def check_epsilon_unit(
+    unit: ArrayLike,
+    X: Matrix | None,
+    sample_weight: Floats | None = None,
+    shape: tuple[int, ...] | None = None,
+) -> float | Floats:
     """Return what one of ε is in the units of `X`, as a float or an array of one sample's shape.
 
     Parameters
@@ -131,13 +148,16 @@ def check_epsilon_unit(unit, X, sample_weight=None, shape=None):
         if X is None:
             raise ValueError("epsilon_unit='std' needs X as an array. Got a torch Dataset as X.")
         return standard_deviation(X, sample_weight)
-    unit_ = check_array_parameter(unit, "epsilon_unit", shape or X.shape[1:], accepted)
+    shape = shape or X.shape[1:]  # type: ignore[union-attr]  # one of them is there
+    unit_ = check_array_parameter(unit, "epsilon_unit", shape, accepted)
     if not (np.isfinite(unit_).all() and np.min(unit_) >= 0):
         raise InvalidParameterError(f"epsilon_unit must be {accepted}. Got {unit!r}.")
     return unit_
 
 
-def check_clip(clip, shape):
+def check_clip(
+    clip: Clip | None, shape: tuple[int, ...]
+) -> tuple[float | Floats, float | Floats] | None:
     """Return None, or (low, high) as floats or arrays of the `shape` of one sample."""
     if clip is None:
         return None
@@ -149,7 +169,7 @@ def check_clip(clip, shape):
     return low, high
 
 
-CONSTRAINTS = {
+CONSTRAINTS: dict[str, list[object]] = {
     "n_nets": [_COUNT],
     "activation": [StrOptions(set(ACTIVATIONS))],
     "norm": [StrOptions({"linf", "l2"})],
@@ -187,24 +207,24 @@ CONSTRAINTS = {
 }
 
 
-def check_hidden_layer_sizes(sizes):
+def check_hidden_layer_sizes(sizes: int | Sequence[int]) -> tuple[int, ...]:
     """Return `sizes` as a tuple of int; one number is one layer."""
-    as_array = np.atleast_1d(np.asarray(sizes, dtype=object))
-    if as_array.ndim != 1 or not all(isinstance(s, numbers.Integral) and s > 0 for s in as_array):
+    given = np.atleast_1d(np.asarray(sizes, dtype=object))
+    if given.ndim != 1 or not all(isinstance(s, numbers.Integral) and int(s) > 0 for s in given):
         raise InvalidParameterError(
             "hidden_layer_sizes must be a positive integer or a sequence of positive integers, "
             f"one a hidden layer. Got {sizes!r}."
         )
-    return tuple(map(int, as_array))
+    return tuple(map(int, given))
 
 
-def check_seed(random_state):
+def check_seed(random_state: RandomState) -> int:
     """Return a seed from `random_state`; None takes one from the operating system.
 
     Unlike `sklearn.utils.check_random_state`, which for None draws from NumPy's global state.
     """
     if random_state is None:
-        return np.random.SeedSequence().entropy % 2**63
+        return secrets.randbits(63)
     if isinstance(random_state, numbers.Integral):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))

@@ -1,10 +1,20 @@
 """ε for tables of numbers and categories, from the transformer that prepared them."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, OrdinalEncoder, TargetEncoder
 from sklearn.utils.validation import check_is_fitted
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
+    from sk_advbp._types import Floats
 
 __all__ = ["epsilon_of_columns"]
 
@@ -12,7 +22,9 @@ __all__ = ["epsilon_of_columns"]
 ENCODERS = (OneHotEncoder, OrdinalEncoder, TargetEncoder, KBinsDiscretizer)
 
 
-def epsilon_of_columns(transformer, epsilon=1.0):
+def epsilon_of_columns(
+    transformer: ColumnTransformer | Pipeline, epsilon: float | dict[str, float] = 1.0
+) -> Floats:
     """Return one ε for each column that a fitted `ColumnTransformer` puts out.
 
     By default numbers move and categories stay: half a category does not exist.
@@ -72,7 +84,9 @@ def epsilon_of_columns(transformer, epsilon=1.0):
     return epsilons
 
 
-def _by_transformer(columns, names, epsilon):
+def _by_transformer(
+    columns: ColumnTransformer, names: Iterable[str], epsilon: float | dict[str, float]
+) -> dict[str, float]:
     """Return the ε of each transformer of the `names`."""
     if not isinstance(epsilon, dict):
         kinds = {name: fitted for name, fitted, _ in columns.transformers_}
@@ -87,13 +101,13 @@ def _by_transformer(columns, names, epsilon):
     return epsilon
 
 
-def _encodes(transformer):
+def _encodes(transformer: BaseEstimator) -> bool:
     """Return whether the columns of `transformer` stand for categories."""
     while isinstance(transformer, Pipeline):
         transformer = transformer[-1]
     return isinstance(transformer, ENCODERS)
 
 
-def _outputs(columns):
+def _outputs(columns: ColumnTransformer) -> Iterable[tuple[str, slice]]:
     """Return (name, slice of the output) of each transformer; there are none without columns."""
     return getattr(columns, "output_indices_", {}).items()

@@ -30,7 +30,16 @@ FILES = {name_of(path): path for path in PACKAGE.rglob("*.py")}
 
 # From the bottom up: a room imports from those below it. The files beside the folders are rooms
 # of their own.
-ROOMS = ["_version", "core", "parameters", "training", "estimators", "robustness", "command"]
+ROOMS = [
+    "_version",
+    "core",
+    "_types",
+    "parameters",
+    "training",
+    "estimators",
+    "robustness",
+    "command",
+]
 ROOMS_OF_USERS = ["tables", "callbacks"]  # which no room needs
 TOP = ["sk_advbp", "sk_advbp.__main__"]
 
@@ -107,6 +116,25 @@ def test_every_public_name_is_documented(module):
                 inspect.isroutine(member) or type(member) is property
             ):
                 assert inspect.getdoc(getattr(value, attribute)), f"{name}.{attribute}"
+
+
+def functions_of(value):
+    """Return the function, or those in a class, but for private ones."""
+    own = vars(value) if inspect.isclass(value) else {value.__name__: value}
+    members = {n: getattr(f, "__func__", getattr(f, "fget", f)) for n, f in own.items()}
+    members = {n: f for n, f in members.items() if inspect.isfunction(f)}
+    return [f for n, f in members.items() if n in ("__init__", "__call__") or n[0] != "_"]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__)
+def test_any_stands_in_no_public_signature(module):
+    values = [getattr(module, name) for name in getattr(module, "__all__", [])]
+    for value in values:
+        if inspect.isroutine(value) or inspect.isclass(value):
+            for function in functions_of(value):
+                other = inspect.getfullargspec(function).varkw
+                words = {n: str(a) for n, a in function.__annotations__.items() if n != other}
+                assert not re.search(r"\bAny\b", " ".join(words.values())), function.__qualname__
 
 
 @pytest.mark.parametrize("name", [n for n in sk_advbp.__all__ if n[0] != "_"])

@@ -4,11 +4,14 @@ Both nets learn from the same rows with the same seeds and are then asked for th
 part and for adversarial examples of it, made against each net itself.
 """
 
+from __future__ import annotations
+
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from skorch.callbacks import Callback
@@ -19,6 +22,17 @@ from sk_advbp.estimators import AdvBPClassifier
 from sk_advbp.robustness import AdversarialExamplesDisplay, RobustnessCurveDisplay
 from sk_advbp.robustness.images import drawable_shape
 
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from pathlib import Path
+
+    from skorch import NeuralNet
+
+    from sk_advbp._types import Floats
+    from sk_advbp.command.datasets import TrainTest
+    from sk_advbp.core.attacks import Attack
+
+ATTACKS: tuple[Attack, ...] = ("fgsm", "pgd")
 PGD_STEPS = 20
 CURVE_ROWS = 1000
 
@@ -26,16 +40,16 @@ CURVE_ROWS = 1000
 class EpochTick(Callback):
     """Call a function at the end of each epoch."""
 
-    def __init__(self, tick):
+    def __init__(self, tick: Callable[[], None]) -> None:
         self.tick = tick
 
-    def on_epoch_end(self, net, **kwargs):
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Count one epoch."""
         self.tick()
 
 
 @contextmanager
-def progress_bar(total):
+def progress_bar(total: int) -> Iterator[Callable[[], None]]:
     """Show how many of `total` epochs are done; yields the function that counts one."""
     if find_spec("rich") is None:
         with _plain_counter(total) as tick:
@@ -51,11 +65,11 @@ def progress_bar(total):
 
 
 @contextmanager
-def _plain_counter(total):
+def _plain_counter(total: int) -> Iterator[Callable[[], None]]:
     """Count on one line of stderr, where rich is not installed."""
     done = 0
 
-    def tick():
+    def tick() -> None:
         nonlocal done
         done += 1
         print(f"\repochs {done}/{total}", end="", file=sys.stderr, flush=True)
@@ -75,7 +89,7 @@ class Row(NamedTuple):
     seconds: float
 
 
-def attacked(net, data, epsilon, attack):
+def attacked(net: AdvBPClassifier, data: TrainTest, epsilon: float, attack: Attack) -> Floats:
     """Return the test part, moved against `net`."""
     return net.adversarial_examples(
         data.X_test,
@@ -87,18 +101,19 @@ def attacked(net, data, epsilon, attack):
     )
 
 
-def measure(net, data, epsilon):
+def measure(net: AdvBPClassifier, data: TrainTest, epsilon: float) -> Row:
     """Fit `net` and return its `Row`."""
     start = time.perf_counter()
     net.fit(data.X_train, data.y_train)
     seconds = time.perf_counter() - start
-    under_attack = (
-        net.score(attacked(net, data, epsilon, attack), data.y_test) for attack in ("fgsm", "pgd")
-    )
-    return Row(net.score(data.X_test, data.y_test), *under_attack, seconds)
+    clean = net.score(data.X_test, data.y_test)
+    fgsm, pgd = (net.score(attacked(net, data, epsilon, attack), data.y_test) for attack in ATTACKS)
+    return Row(clean, fgsm, pgd, seconds)
 
 
-def compare(options, data):
+def compare(
+    options: Namespace, data: TrainTest
+) -> tuple[dict[str, list[Row]], dict[str, AdvBPClassifier]]:
     """Fit both methods with every seed.
 
     Returns
@@ -112,7 +127,7 @@ def compare(options, data):
     given = {"hidden_layer_sizes": options.hidden, "max_epochs": options.epochs}
     given = {name: value for name, value in given.items() if value is not None}
 
-    def net(epsilon, seed, callbacks=None):
+    def net(epsilon: float, seed: int, callbacks: list[Callback] | None = None) -> AdvBPClassifier:
         return AdvBPClassifier(
             activation=options.activation,
             epsilon=epsilon,
@@ -125,7 +140,8 @@ def compare(options, data):
     epochs = len(methods) * options.seeds * net(0.0, 0).max_epochs
     # torch loads parts of itself at the first step, which no method's seconds should show.
     net(0.0, 0).set_params(max_epochs=1).fit(data.X_train[:100], data.y_train[:100])
-    rows, nets = {method: [] for method in methods}, {}
+    rows: dict[str, list[Row]] = {method: [] for method in methods}
+    nets: dict[str, AdvBPClassifier] = {}
     with progress_bar(epochs) as tick:
         for seed in range(options.seeds):
             for method, epsilon in methods.items():
@@ -135,10 +151,10 @@ def compare(options, data):
     return rows, nets
 
 
-def table(rows):
+def table(rows: dict[str, list[Row]]) -> str:
     """Return the table of means and, for several seeds, standard deviations, as text."""
     titles = ("", "clean accuracy", "under FGSM", f"under PGD-{PGD_STEPS}", "seconds of fit")
-    lines = [titles]
+    lines: list[tuple[str, ...]] = [titles]
     for method, of_seeds in rows.items():
         *accuracies, seconds = zip(*of_seeds, strict=True)
         cells = [mean_and_sd(100 * np.array(a), 1, " %") for a in accuracies]
@@ -149,13 +165,13 @@ def table(rows):
     )
 
 
-def mean_and_sd(values, digits, unit):
+def mean_and_sd(values: Floats, digits: int, unit: str) -> str:
     """Return mean ± standard deviation as text; of one value no deviation is known."""
     deviation = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
     return f"{values.mean():.{digits}f}{deviation}{unit}"
 
 
-def settings(options, data, net):
+def settings(options: Namespace, data: TrainTest, net: AdvBPClassifier) -> str:
     """Return in one line what was trained on what."""
     sizes = ", ".join(map(str, net.hidden_layer_sizes))
     seeds = "seed" if options.seeds == 1 else "seeds"
@@ -167,7 +183,9 @@ def settings(options, data, net):
     )
 
 
-def save_picture(path, nets, data, epsilon):
+def save_picture(
+    path: Path, nets: dict[str, AdvBPClassifier], data: TrainTest, epsilon: float
+) -> None:
     """Draw the first test image of up to eight classes."""
     from matplotlib.figure import Figure
 
@@ -186,14 +204,16 @@ def save_picture(path, nets, data, epsilon):
     figure.savefig(path, dpi=150)
 
 
-def save_curve(path, nets, data, epsilon):
+def save_curve(
+    path: Path, nets: dict[str, AdvBPClassifier], data: TrainTest, epsilon: float
+) -> None:
     """Draw the accuracy of both nets under both attacks, up to twice the `epsilon`."""
     from matplotlib.figure import Figure
 
     figure = Figure(layout="constrained")
     ax = figure.subplots()
     X, y = data.X_test[:CURVE_ROWS], data.y_test[:CURVE_ROWS]
-    for attack, title, line in (("fgsm", "FGSM", "--"), ("pgd", f"PGD-{PGD_STEPS}", "-")):
+    for attack, title, line in zip(ATTACKS, ("FGSM", f"PGD-{PGD_STEPS}"), ("--", "-"), strict=True):
         ax.set_prop_cycle(None)  # a net has one colour
         RobustnessCurveDisplay.from_estimators(
             {f"{method}, {title}": net for method, net in nets.items()},
@@ -209,7 +229,7 @@ def save_curve(path, nets, data, epsilon):
     figure.savefig(path, dpi=150)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     """Run the comparison that the options ask for.
 
     Parameters
@@ -243,5 +263,5 @@ def main(argv=None):
         print(f"\n{options.picture} shows clean and adversarial images")
     if options.curve:
         save_curve(options.curve, nets, data, options.epsilon)
-        rows = min(CURVE_ROWS, len(data.X_test))
-        print(f"\n{options.curve} shows accuracy over epsilon, on {rows} test rows")
+        n_rows = min(CURVE_ROWS, len(data.X_test))
+        print(f"\n{options.curve} shows accuracy over epsilon, on {n_rows} test rows")

@@ -3,15 +3,24 @@
 Three sources: scikit-learn's digits, MNIST from OpenML, and the user's own ``.npz`` file.
 """
 
+from __future__ import annotations
+
 import zipfile
 import zlib
 from http.client import HTTPException
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sklearn.datasets import fetch_openml, load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.utils.multiclass import type_of_target
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from numpy.typing import NDArray
+
+    from sk_advbp._types import Floats, Labels
 
 __all__ = ["TrainTest", "load_data"]
 
@@ -31,14 +40,14 @@ class TrainTest(NamedTuple):
         Shape of one sample before it was flattened; None where rows are all that is known.
     """
 
-    X_train: np.ndarray
-    X_test: np.ndarray
-    y_train: np.ndarray
-    y_test: np.ndarray
+    X_train: Floats
+    X_test: Floats
+    y_train: Labels
+    y_test: Labels
     image_shape: tuple[int, ...] | None
 
 
-def load_data(name_or_path):
+def load_data(name_or_path: str | PathLike[str]) -> TrainTest:
     """Load labelled data and divide it into a training and a test part.
 
     Parameters
@@ -90,7 +99,7 @@ def load_data(name_or_path):
         raise ValueError(f"{name}: {error}") from error
 
 
-def _split(X, y, image_shape):
+def _split(X: Floats, y: Labels, image_shape: tuple[int, ...] | None) -> TrainTest:
     """Hold out a quarter of the rows, in each class the same share."""
     X_train, X_test, y_train, y_test = train_test_split(
         X, y, test_size=0.25, stratify=y, random_state=0
@@ -98,7 +107,7 @@ def _split(X, y, image_shape):
     return TrainTest(X_train, X_test, y_train, y_test, image_shape)
 
 
-def _mnist_from_openml():
+def _mnist_from_openml() -> TrainTest:
     """Return MNIST in its standard order: the first 60,000 images are for training."""
     try:
         # The faster parser needs pandas, which is none of this package's requirements.
@@ -114,7 +123,7 @@ def _mnist_from_openml():
     return TrainTest(X[:60000], X[60000:], y[:60000], y[60000:], (28, 28))
 
 
-def _read_npz(path):
+def _read_npz(path: str) -> dict[str, NDArray[Any]]:
     """Return the accepted arrays in the file, by name."""
     wanted = ("X_train", "y_train", "X_test", "y_test", "X", "y")
     try:
@@ -133,7 +142,7 @@ def _read_npz(path):
         ) from error
 
 
-def _from_arrays(arrays):
+def _from_arrays(arrays: dict[str, NDArray[Any]]) -> TrainTest:
     """Check the arrays of a file and make them a training and a test part."""
     if {"X_train", "y_train", "X_test", "y_test"} <= arrays.keys():
         X_train, y_train = _samples(arrays, "X_train", "y_train")
@@ -153,7 +162,9 @@ def _from_arrays(arrays):
     raise ValueError(f"accepted are the arrays {ACCEPTED}; found: {found}")
 
 
-def _samples(arrays, X_name, y_name):
+def _samples(
+    arrays: dict[str, NDArray[Any]], X_name: str, y_name: str
+) -> tuple[NDArray[Any], Labels]:
     """Return two of the arrays, once they are known to be samples and their labels."""
     X, y = arrays[X_name], arrays[y_name]
     if X.dtype.kind not in "buif" or X.ndim < 2 or X.size == 0:
@@ -175,7 +186,7 @@ def _samples(arrays, X_name, y_name):
     return X, y
 
 
-def _rows(X):
+def _rows(X: NDArray[Any]) -> Floats:
     """Flatten each sample to a row of floating point numbers, pixels to [0, 1]."""
     X = X.reshape(len(X), -1)
     if X.dtype == np.uint8:
@@ -183,6 +194,6 @@ def _rows(X):
     return X if X.dtype.kind == "f" else X.astype(np.float32)
 
 
-def _image_shape(X):
+def _image_shape(X: NDArray[Any]) -> tuple[int, ...] | None:
     """Shape of one sample, where `X` still shows it."""
     return X.shape[1:] if X.ndim > 2 else None

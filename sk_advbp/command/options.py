@@ -1,10 +1,13 @@
 """The options of ``python -m sk_advbp``, checked before anything is trained."""
 
+from __future__ import annotations
+
 import argparse
 import math
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import shorten
+from typing import Any, NoReturn
 
 import torch
 
@@ -14,13 +17,13 @@ from sk_advbp.core.mlp import ACTIVATIONS
 class Parser(argparse.ArgumentParser):
     """A parser whose errors take one line; ``--help`` has the usage."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         """Say what is wrong on stderr and exit with status 2."""
         message = " ".join(message.split())
         self.exit(2, f"{self.prog}: error: {message} (--help explains the options)\n")
 
 
-def _radius(text):
+def _radius(text: str) -> float:
     """Read an epsilon at which adversarial examples can be made."""
     try:
         epsilon = float(text)
@@ -35,7 +38,7 @@ def _radius(text):
     return epsilon
 
 
-def _count(text):
+def _count(text: str) -> int:
     """Read a whole number from 1 on."""
     try:
         number = int(text)
@@ -46,12 +49,12 @@ def _count(text):
     return number
 
 
-def _layer_sizes(text):
+def _layer_sizes(text: str) -> tuple[int, ...]:
     """Read the sizes of the hidden layers, divided by commas."""
     return tuple(_count(size) for size in text.split(","))
 
 
-def _device(text):
+def _device(text: str) -> str:
     """Read the name of a device on which torch can make a tensor."""
     if text != "auto":
         try:
@@ -64,7 +67,7 @@ def _device(text):
     return text
 
 
-def _picture_file(text):
+def _picture_file(text: str) -> Path:
     """Read the path of a picture that can be written."""
     if find_spec("matplotlib") is None:
         raise argparse.ArgumentTypeError(
@@ -88,7 +91,7 @@ def _picture_file(text):
     return path
 
 
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "--data": {
         "metavar": "NAME|FILE.npz",
         "default": "digits",
@@ -145,7 +148,7 @@ OPTIONS = {
 }
 
 
-def command_line():
+def command_line() -> Parser:
     """Return the parser of the options."""
     parser = Parser(
         prog="python -m sk_advbp",

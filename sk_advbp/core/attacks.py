@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -36,6 +37,7 @@ from sk_advbp.core.perturbation import (
 
 __all__ = ["ATTACKS", "Objective", "fgsm", "perceptron_gradient", "pgd"]
 
+Attack = Literal["fgsm", "pgd"]
 Rows = slice | Tensor
 
 

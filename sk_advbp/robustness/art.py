@@ -1,10 +1,19 @@
 """The bridge to the Adversarial Robustness Toolbox (ART), imported only when it is crossed."""
 
-from copy import deepcopy
+from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable
+from copy import deepcopy
+from typing import TYPE_CHECKING, Literal
+
+from torch import Tensor, nn
 
 from sk_advbp.robustness.pipelines import attacked_net
+
+if TYPE_CHECKING:
+    from art.estimators.classification import PyTorchClassifier
+
+    from sk_advbp._types import Clip, Predictor
 
 __all__ = ["to_art"]
 
@@ -12,17 +21,21 @@ __all__ = ["to_art"]
 class ReducedLoss:
     """A criterion with one loss a row, under the `reduction` that ART sets it to."""
 
-    def __init__(self, criterion):
+    def __init__(self, criterion: Callable[[Tensor, Tensor], Tensor]) -> None:
         self.reduction = "mean"
         self._criterion = criterion
 
-    def __call__(self, logits, target):
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the losses of `logits`; `target` are labels, or one-hot rows of them."""
         losses = self._criterion(logits, target.argmax(1) if target.ndim == 2 else target)
         return losses if self.reduction == "none" else getattr(losses, self.reduction)()
 
 
-def to_art(estimator, clip_values="same", image_shape=None):
+def to_art(
+    estimator: Predictor,
+    clip_values: Clip | Literal["same"] | None = "same",
+    image_shape: tuple[int, ...] | None = None,
+) -> PyTorchClassifier:
     """Return the Adversarial Robustness Toolbox's classifier over a fitted net.
 
     Its attacks (APGD, Square and many more) then run on our nets. It takes float32 arrays

@@ -3,11 +3,31 @@
 They need matplotlib, the extra ``plot``, which is imported only to draw.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from sklearn.metrics import accuracy_score
 
 from sk_advbp.robustness.images import named, new_axes
 from sk_advbp.robustness.scores import robustness_curve
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
+
+    from sk_advbp._types import (
+        Epsilons,
+        Labels,
+        MatrixLike,
+        Predictor,
+        ScoreOptions,
+    )
+    from sk_advbp.core.attacks import Attack
 
 __all__ = ["RobustnessCurveDisplay"]
 
@@ -45,12 +65,18 @@ class RobustnessCurveDisplay:
     (1, 2)
     """
 
-    def __init__(self, *, epsilons, accuracies, names=None):
+    def __init__(
+        self,
+        *,
+        epsilons: ArrayLike,
+        accuracies: ArrayLike,
+        names: str | Sequence[str] | None = None,
+    ) -> None:
         self.epsilons = np.asarray(epsilons)
         self.accuracies = np.atleast_2d(accuracies)
         self.names = [names] if isinstance(names, str) else names
 
-    def plot(self, *, ax=None, **kwargs):
+    def plot(self, *, ax: Axes | None = None, **kwargs: Any) -> Self:
         """Draw the curves.
 
         Parameters
@@ -71,11 +97,10 @@ class RobustnessCurveDisplay:
         """
         self.ax_ = new_axes(type(self).__name__) if ax is None else ax
         self.figure_ = self.ax_.figure
+        names: Sequence[str | None] = self.names or [None] * len(self.accuracies)
         self.lines_ = [
             self.ax_.plot(self.epsilons, accuracies, **{"marker": ".", "label": name} | kwargs)[0]
-            for name, accuracies in zip(
-                self.names or [None] * len(self.accuracies), self.accuracies, strict=True
-            )
+            for name, accuracies in zip(names, self.accuracies, strict=True)
         ]
         self.ax_.set(xlabel="ε", ylabel="Accuracy under attack", ylim=(-0.02, 1.02))
         if self.names or "label" in kwargs:
@@ -83,7 +108,15 @@ class RobustnessCurveDisplay:
         return self
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, *, name=None, **options):
+    def from_estimator(
+        cls,
+        estimator: Predictor,
+        X: MatrixLike,
+        y: ArrayLike,
+        *,
+        name: str | None = None,
+        **options: Any,
+    ) -> Self:
         """Attack one fitted estimator and draw its curve.
 
         Parameters
@@ -106,16 +139,16 @@ class RobustnessCurveDisplay:
     @classmethod
     def from_estimators(
         cls,
-        estimators,
-        X,
-        y,
+        estimators: Mapping[str, Predictor] | Sequence[Predictor],
+        X: MatrixLike,
+        y: ArrayLike,
         *,
-        epsilons,
-        attack="pgd",
-        attack_options=None,
-        ax=None,
-        **kwargs,
-    ):
+        epsilons: Epsilons,
+        attack: Attack = "pgd",
+        attack_options: ScoreOptions | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Attack fitted estimators and draw a curve for each.
 
         Parameters
@@ -139,15 +172,23 @@ class RobustnessCurveDisplay:
         display : RobustnessCurveDisplay
         """
         estimators = named(estimators)
-        options = {"attack": attack} | (attack_options or {})
+        options: ScoreOptions = {"attack": attack, **(attack_options or {})}
         curves = [robustness_curve(e, X, y, epsilons, **options) for e in estimators.values()]
         display = cls(epsilons=epsilons, accuracies=curves, names=list(estimators))
         return display.plot(ax=ax, **kwargs)
 
     @classmethod
     def from_predictions(
-        cls, y_true, y_pred, *, epsilons, sample_weight=None, name=None, ax=None, **kwargs
-    ):
+        cls,
+        y_true: ArrayLike,
+        y_pred: Sequence[ArrayLike] | Labels,
+        *,
+        epsilons: Epsilons,
+        sample_weight: ArrayLike | None = None,
+        name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the curve of predictions that are there already.
 
         Parameters

@@ -1,9 +1,30 @@
 """`AdversarialExamplesDisplay`: images beside what fools a net."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from sk_advbp.robustness.images import as_images, named, new_axes, on_screen
 from sk_advbp.robustness.scores import adversarial_examples
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike, NDArray
+
+    from sk_advbp._types import AttackOptions, Classifier, Floats, NamedAttackOptions
+    from sk_advbp.core.attacks import Attack
+
+    class Options(NamedAttackOptions, total=False):
+        epsilon: ArrayLike | None
+
+    # What stands above an image, and whether it is right.
+    Caption = tuple[str, bool]
+    Captions = Sequence[Caption]
 
 __all__ = ["AdversarialExamplesDisplay"]
 
@@ -32,13 +53,20 @@ class AdversarialExamplesDisplay:
     figure_ : matplotlib.figure.Figure
     """
 
-    def __init__(self, *, clean, adversarial, captions, names):
+    def __init__(
+        self,
+        *,
+        clean: Floats,
+        adversarial: Sequence[Floats],
+        captions: Sequence[Sequence[Captions]],
+        names: Sequence[str],
+    ) -> None:
         self.clean = clean
         self.adversarial = adversarial
         self.captions = captions
         self.names = names
 
-    def plot(self, *, ax=None):
+    def plot(self, *, ax: Axes | None = None) -> Self:
         """Draw the images.
 
         Values beyond the range of the clean images are shown as its ends. Of a perturbation
@@ -76,13 +104,13 @@ class AdversarialExamplesDisplay:
             zip(self.names, self.adversarial, self.captions, strict=True)
         ):
             change = moved - self.clean
-            size = np.abs(change).max() or 1
+            largest = np.abs(change).max() or 1
             for axes, kind, images, texts in zip(
                 self.axes_[3 * i : 3 * i + 3],
                 (f"{name}\nclean", "perturbation", "adversarial"),
                 (
                     on_screen(self.clean, low, high),
-                    on_screen(change, -size, size),
+                    on_screen(change, -largest, largest),
                     on_screen(moved, low, high),
                 ),
                 (captions[0], None, captions[1]),
@@ -92,7 +120,15 @@ class AdversarialExamplesDisplay:
         return self
 
     @classmethod
-    def from_estimator(cls, estimator, X, y=None, *, name=None, **options):
+    def from_estimator(
+        cls,
+        estimator: Classifier,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        name: str | None = None,
+        **options: Any,
+    ) -> Self:
         """Attack one fitted estimator and draw the images.
 
         Parameters
@@ -115,16 +151,16 @@ class AdversarialExamplesDisplay:
     @classmethod
     def from_estimators(
         cls,
-        estimators,
-        X,
-        y=None,
+        estimators: Mapping[str, Classifier] | Sequence[Classifier],
+        X: ArrayLike,
+        y: ArrayLike | None = None,
         *,
-        epsilon=None,
-        attack="fgsm",
-        attack_options=None,
-        image_shape=None,
-        ax=None,
-    ):
+        epsilon: ArrayLike | None = None,
+        attack: Attack = "fgsm",
+        attack_options: AttackOptions | None = None,
+        image_shape: tuple[int, ...] | None = None,
+        ax: Axes | None = None,
+    ) -> Self:
         """Attack fitted estimators and draw the images of each.
 
         Parameters
@@ -157,7 +193,7 @@ class AdversarialExamplesDisplay:
             The samples are no images, or as of `sk_advbp.robustness.adversarial_examples`.
         """
         estimators = named(estimators)
-        options = {"epsilon": epsilon, "attack": attack} | (attack_options or {})
+        options: Options = {"epsilon": epsilon, "attack": attack, **(attack_options or {})}
         moved, captions = [], []
         for estimator in estimators.values():
             moved.append(adversarial_examples(estimator, X, y, **options))
@@ -179,18 +215,18 @@ class AdversarialExamplesDisplay:
     @classmethod
     def from_predictions(
         cls,
-        X,
-        X_adversarial,
-        y_pred,
-        y_pred_adversarial,
+        X: ArrayLike,
+        X_adversarial: ArrayLike,
+        y_pred: ArrayLike,
+        y_pred_adversarial: ArrayLike,
         *,
-        y_true=None,
-        y_proba=None,
-        y_proba_adversarial=None,
-        image_shape=None,
-        name="net",
-        ax=None,
-    ):
+        y_true: ArrayLike | None = None,
+        y_proba: ArrayLike | None = None,
+        y_proba_adversarial: ArrayLike | None = None,
+        image_shape: tuple[int, ...] | None = None,
+        name: str = "net",
+        ax: Axes | None = None,
+    ) -> Self:
         """Draw images that were moved and predicted already, by any classifier.
 
         Parameters
@@ -225,8 +261,9 @@ class AdversarialExamplesDisplay:
         return display.plot(ax=ax)
 
 
-def caption(y_pred, y_true, proba=None):
+def caption(y_pred: ArrayLike, y_true: ArrayLike, proba: ArrayLike | None = None) -> list[Caption]:
     """Return, for each image, what stands above it and whether that is right."""
+    y_pred, y_true = np.asarray(y_pred), np.asarray(y_true)
     shares = [""] * len(y_pred) if proba is None else [f" ({p:.0%})" for p in np.max(proba, axis=1)]
     return [
         (f"{label}{share}", bool(label == true))
@@ -234,7 +271,9 @@ def caption(y_pred, y_true, proba=None):
     ]
 
 
-def draw_row(axes, title, images, captions=None):
+def draw_row(
+    axes: NDArray[np.object_], title: str, images: Floats, captions: Captions | None = None
+) -> None:
     """Draw `images` with values from 0 to 1 into a row of axes; grey is ink on paper."""
     axes[0].set_ylabel(title)
     for i, (ax, image) in enumerate(zip(axes, images, strict=True)):

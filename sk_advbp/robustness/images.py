@@ -1,15 +1,29 @@
 """What the displays share: samples as images, axes to draw into, names of estimators."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from sk_advbp.robustness.pipelines import attacked_net
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
+
+    from sk_advbp._types import Floats, Predictor
+
+    P = TypeVar("P", bound=Predictor)
+
 __all__ = ["as_images", "drawable_shape", "named", "new_axes", "on_screen"]
 
 
-def drawable_shape(sample_shape, image_shape=None):
+def drawable_shape(
+    sample_shape: int | tuple[int, ...], image_shape: tuple[int, ...] | None = None
+) -> tuple[int, ...]:
     """Return the shape in which samples can be drawn.
 
     Parameters
@@ -50,7 +64,7 @@ def drawable_shape(sample_shape, image_shape=None):
     return shape
 
 
-def as_images(X, image_shape=None):
+def as_images(X: ArrayLike, image_shape: tuple[int, ...] | None = None) -> Floats:
     """Return samples as images of shape (height, width) or (height, width, 3).
 
     Parameters
@@ -71,12 +85,12 @@ def as_images(X, image_shape=None):
     return images[..., 0] if images.shape[3:] == (1,) else images
 
 
-def on_screen(images, low, high):
+def on_screen(images: Floats, low: float, high: float) -> Floats:
     """Return `images` with the values from `low` to `high` as 0 to 1; others as the ends."""
     return (np.clip(images, low, high) - low) / ((high - low) or 1)
 
 
-def new_axes(caller, **figure_options):
+def new_axes(caller: str, **figure_options: Any) -> Axes:
     """Return the axes of a new figure of pyplot.
 
     Raises
@@ -94,9 +108,9 @@ def new_axes(caller, **figure_options):
     return pyplot.subplots(**figure_options)[1]
 
 
-def named(estimators):
+def named(estimators: Mapping[str, P] | Sequence[P]) -> Mapping[str, P]:
     """Return a dict of name to estimator; a sequence is named by its classes and places."""
-    if isinstance(estimators, dict):
+    if isinstance(estimators, Mapping):
         return estimators
     names = [type(attacked_net(estimator)[1]).__name__ for estimator in estimators]
     if len(set(names)) < len(names):

@@ -1,15 +1,27 @@
 """A net at the end of a pipeline: what stands before it, and the way back."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from sk_advbp.estimators.adversary import AdversaryMixin
+from sk_advbp.estimators.base import AdversarialEstimator
 from sk_advbp.training.batches import dense
+
+if TYPE_CHECKING:
+    from sklearn.base import TransformerMixin
+
+    from sk_advbp._types import Floats, MatrixLike, Predictor, Samples
+
+    S = TypeVar("S", MatrixLike, Samples)
 
 __all__ = ["attacked_net", "original_units", "transformed"]
 
 
-def attacked_net(estimator):
+def attacked_net(estimator: Predictor) -> tuple[list[TransformerMixin], AdversarialEstimator]:
     """Return the transformers before the net, and the net.
 
     Parameters
@@ -27,8 +39,9 @@ def attacked_net(estimator):
     TypeError
         There is no such net at the end.
     """
-    transformers, last = [], estimator
-    while not isinstance(last, AdversaryMixin):
+    transformers: list[TransformerMixin] = []
+    last = estimator
+    while not isinstance(last, AdversarialEstimator):
         if isinstance(last, Pipeline):
             transformers += [last[:-1]] if len(last) > 1 else []
             last = last[-1]
@@ -42,14 +55,16 @@ def attacked_net(estimator):
     return transformers, last
 
 
-def transformed(transformers, X):
+def transformed(transformers: Sequence[TransformerMixin], X: S) -> S:
     """Return X as the net sees it."""
     for transformer in transformers:
         X = transformer.transform(X)
     return X
 
 
-def original_units(transformers, X, clean, moved):
+def original_units(
+    transformers: Sequence[TransformerMixin], X: MatrixLike, clean: MatrixLike, moved: Floats
+) -> Floats:
     """Return the points that the `transformers` map to `moved`, having mapped X to `clean`."""
     points, base = moved, clean
     try:
@@ -64,14 +79,15 @@ def original_units(transformers, X, clean, moved):
     points = dense(X).astype(float) + (dense(points) - dense(base))
     as_given = points
     if hasattr(X, "columns") and hasattr(X, "iloc"):
-        as_given = type(X)(points, index=X.index, columns=X.columns)
+        frame: Any = X
+        as_given = type(frame)(points, index=frame.index, columns=frame.columns)
     reached, moved = dense(transformed(transformers, as_given)), np.asarray(moved)
     size = np.abs(moved - dense(clean)).max(initial=0.0)
-    error = np.abs(reached - moved).max(initial=0.0)
-    if error > 1e-3 * size + 1e-6 * np.abs(moved).max(initial=0.0):
+    off = np.abs(reached - moved).max(initial=0.0)
+    if off > 1e-3 * size + 1e-6 * np.abs(moved).max(initial=0.0):
         raise ValueError(
             f"The transformers cannot be inverted: of the perturbation, up to {size:g}, they "
-            f"return another one, off by {error:g}. Where they clip, give the attack the same "
+            f"return another one, off by {off:g}. Where they clip, give the attack the same "
             "bounds as clip=(low, high)."
         )
     return as_given

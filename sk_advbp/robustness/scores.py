@@ -5,12 +5,37 @@ search (``GridSearchCV``) over either. The attack acts in the space that the *la
 sees: ε and clip are in the units of the transformed features.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from sk_advbp.robustness.pipelines import attacked_net, original_units, transformed
+
+if TYPE_CHECKING:
+    from typing import Literal, Self
+
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Unpack
+
+    from sk_advbp._types import (
+        AttackOptions,
+        Clip,
+        Floats,
+        MatrixLike,
+        NamedAttackOptions,
+        Predictor,
+        RandomState,
+        Samples,
+        ScoreOptions,
+    )
+    from sk_advbp.core.attacks import Attack
+    from sk_advbp.core.perturbation import Norm
 
 __all__ = [
     "AdversarialScorer",
@@ -22,7 +47,15 @@ __all__ = [
 ]
 
 
-def adversarial_examples(estimator, X, y=None, *, epsilon=None, attack="fgsm", **options):
+def adversarial_examples(
+    estimator: Predictor,
+    X: MatrixLike,
+    y: ArrayLike | None = None,
+    *,
+    epsilon: ArrayLike | None = None,
+    attack: Attack = "fgsm",
+    **options: Unpack[AttackOptions],
+) -> Floats:
     """Return adversarial examples in the original units of X, through a pipeline too.
 
     Parameters
@@ -75,20 +108,20 @@ def adversarial_examples(estimator, X, y=None, *, epsilon=None, attack="fgsm", *
 
 
 def adversarial_accuracy_score(
-    estimator,
-    X,
-    y,
-    epsilon,
+    estimator: Predictor,
+    X: Samples,
+    y: ArrayLike | None,
+    epsilon: ArrayLike | None,
     *,
-    attack="pgd",
-    norm=None,
-    clip="same",
-    n_steps=20,
-    step_size=None,
-    n_restarts=1,
-    random_state=0,
-    sample_weight=None,
-):
+    attack: Attack = "pgd",
+    norm: Norm | None = None,
+    clip: Clip | Literal["same"] | None = "same",
+    n_steps: int = 20,
+    step_size: float | None = None,
+    n_restarts: int = 1,
+    random_state: RandomState = 0,
+    sample_weight: ArrayLike | None = None,
+) -> float:
     """Return the accuracy on samples that are moved against the estimator itself.
 
     Parameters
@@ -154,7 +187,7 @@ def adversarial_accuracy_score(
 class AdversarialScorer:
     """The scorer that `make_adversarial_scorer` returns."""
 
-    def __init__(self, epsilon, options):
+    def __init__(self, epsilon: ArrayLike, options: NamedAttackOptions) -> None:
         self.epsilon = epsilon
         self.options = options
         # The column in skorch's history.
@@ -162,7 +195,7 @@ class AdversarialScorer:
         self._request = MetadataRequest(owner=self.__name__)
         self.set_score_request(sample_weight=None)
 
-    def set_score_request(self, *, sample_weight):
+    def set_score_request(self, *, sample_weight: bool | str | None) -> Self:
         """Say whether it takes ``sample_weight``, where scikit-learn routes metadata.
 
         Parameters
@@ -177,7 +210,7 @@ class AdversarialScorer:
         self._request.score.add_request(param="sample_weight", alias=sample_weight)
         return self
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> MetadataRequest:
         """Return the metadata that it asks for.
 
         Returns
@@ -186,18 +219,26 @@ class AdversarialScorer:
         """
         return self._request
 
-    def __call__(self, estimator, X, y=None, sample_weight=None):
+    def __call__(
+        self,
+        estimator: Predictor,
+        X: Samples,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
         """Return `adversarial_accuracy_score` of the estimator."""
         return adversarial_accuracy_score(
             estimator, X, y, self.epsilon, sample_weight=sample_weight, **self.options
         )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
         return f"make_adversarial_scorer({self.epsilon!r}{options})"
 
 
-def make_adversarial_scorer(epsilon, **options):
+def make_adversarial_scorer(
+    epsilon: ArrayLike, **options: Unpack[NamedAttackOptions]
+) -> AdversarialScorer:
     """Make a scorer of the accuracy under attack, for ``scoring=``.
 
     Parameters
@@ -233,14 +274,20 @@ def make_adversarial_scorer(epsilon, **options):
     >>> cross_val_score(net, X, y, scoring=make_adversarial_scorer(0.1), cv=3).shape
     (3,)
     """
-    known = adversarial_accuracy_score.__kwdefaults__.keys() - {"sample_weight"}
+    known = (adversarial_accuracy_score.__kwdefaults__ or {}).keys() - {"sample_weight"}
     unknown = options.keys() - known
     if unknown:
         raise TypeError(f"unknown options {sorted(unknown)}; accepted are {sorted(known)}")
     return AdversarialScorer(epsilon, options)
 
 
-def robustness_curve(estimator, X, y, epsilons, **options):
+def robustness_curve(
+    estimator: Predictor,
+    X: MatrixLike,
+    y: ArrayLike,
+    epsilons: Sequence[ArrayLike] | NDArray[np.number],
+    **options: Unpack[ScoreOptions],
+) -> NDArray[np.float64]:
     """Return the accuracy under attack for each size of the perturbation.
 
     Parameters
@@ -271,7 +318,16 @@ def robustness_curve(estimator, X, y, epsilons, **options):
     return np.array([adversarial_accuracy_score(net, X, y, e, **options) for e in epsilons])
 
 
-def transfer_accuracy_score(source, target, X, y, epsilon, *, sample_weight=None, **options):
+def transfer_accuracy_score(
+    source: Predictor,
+    target: Predictor,
+    X: MatrixLike,
+    y: ArrayLike,
+    epsilon: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    **options: Unpack[NamedAttackOptions],
+) -> float:
     """Return the accuracy of one classifier on samples that were moved against another.
 
     Parameters

@@ -1,17 +1,33 @@
 """Arrays as a dataset that lies on the device, and mini-batches cut from it."""
 
+from __future__ import annotations
+
 import math
 import warnings
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from scipy import sparse
 from skorch.dataset import Dataset
+from torch import Generator, Tensor
 from torch.utils.data import Subset
+
+if TYPE_CHECKING:
+    import torch.utils.data
+    from numpy.typing import NDArray
+
+    from sk_advbp._types import Floats, IsSparse, Matrix, MatrixLike
+
+    # Samples as a batch has them, and targets.
+    Batch = tuple["Tensor | WeightedInput", Tensor]
+    Rows = int | np.integer | NDArray[np.integer] | slice | Tensor
 
 __all__ = ["ArrayDataset", "Batches", "WeightedInput", "as_tensor"]
 
+
+is_sparse: IsSparse = sparse.issparse
 
 # Share of a GPU's free memory that X may take; a larger one is sent piece by piece.
 RESIDENT_SHARE = 0.5
@@ -31,7 +47,9 @@ class WeightedInput(NamedTuple):
     weight: torch.Tensor
 
 
-def as_tensor(array, device, dtype=None):
+def as_tensor(
+    array: NDArray[np.generic], device: str | torch.device, dtype: torch.dtype | None = None
+) -> Tensor:
     """Return `array` as a tensor on `device`; it shares memory with it where it can.
 
     Parameters
@@ -49,9 +67,9 @@ def as_tensor(array, device, dtype=None):
         return torch.from_numpy(array).to(device=device, dtype=dtype)
 
 
-def dense(X):
+def dense(X: MatrixLike) -> NDArray[Any]:
     """Return `X`, sparse or not, as an array."""
-    return X.toarray() if sparse.issparse(X) else np.asarray(X)
+    return X.toarray() if is_sparse(X) else np.asarray(X)
 
 
 class ArrayDataset(Dataset):
@@ -73,17 +91,26 @@ class ArrayDataset(Dataset):
     device : str or torch.device, default="cpu"
     """
 
-    def __init__(self, X, target=None, sample_weight=None, y=None, device="cpu"):
+    def __init__(
+        self,
+        X: Matrix,
+        target: NDArray[np.number] | None = None,
+        sample_weight: Floats | None = None,
+        y: Callable[[NDArray[np.number]], NDArray[np.generic]] | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
         self.X = X
         self.target = target
         self.sample_weight = sample_weight
         self._decode = y
         self.device = torch.device(device)
-        self._x = X if sparse.issparse(X) else as_tensor(X, self._home_of(X))
+        self._x: Tensor | sparse.csr_array = (
+            X if sparse.issparse(X) else as_tensor(X, self._home_of(X))
+        )
         self._target = None if target is None else as_tensor(target, device)
         self._weight = None if sample_weight is None else as_tensor(sample_weight, device)
 
-    def _home_of(self, X):
+    def _home_of(self, X: Floats) -> torch.device:
         """Return the device, or the CPU for an X that would take too much of its memory."""
         if self.device.type != "cuda":
             return self.device
@@ -91,34 +118,36 @@ class ArrayDataset(Dataset):
         return self.device if X.nbytes <= RESIDENT_SHARE * free else torch.device("cpu")
 
     @property
-    def home(self):
+    def home(self) -> torch.device:
         """The device on which rows are gathered."""
         return self._x.device if torch.is_tensor(self._x) else torch.device("cpu")
 
     @property
-    def row_bytes(self):
+    def row_bytes(self) -> int:
         """Memory of one dense row of X."""
         return max(1, math.prod(self.X.shape[1:]) * self.X.dtype.itemsize)
 
     @property
-    def y(self):
+    def y(self) -> NDArray[np.generic] | None:
         """The user's y: labels as they came, decoded."""
-        return self.target if self._decode is None else self._decode(self.target)
+        if self._decode is None or self.target is None:
+            return self.target
+        return self._decode(self.target)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.X.shape[0]
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: Rows) -> Batch:
         """Return the sample or samples `rows`, an int, array, slice or index tensor."""
         if isinstance(rows, (int, np.integer)):
             x, target = self[np.asarray([rows])]
             first = WeightedInput(*(t[0] for t in x)) if isinstance(x, WeightedInput) else x[0]
             return first, target[0]
-        if sparse.issparse(self._x):
+        if torch.is_tensor(self._x):
+            x = selected(self._x, rows)
+        else:
             dense = self._x[rows.numpy() if torch.is_tensor(rows) else rows].toarray()
             x = torch.from_numpy(dense)
-        else:
-            x = selected(self._x, rows)
         if x.device.type != self.device.type:  # "cuda" is not equal to the "cuda:0" of a tensor
             # From pinned memory, so that the copy goes on while the processor goes on.
             pinned = x.pin_memory() if self.device.type == "cuda" else x
@@ -130,14 +159,14 @@ class ArrayDataset(Dataset):
         return WeightedInput(x, selected(self._weight, rows)), target
 
 
-def selected(tensor, rows):
+def selected(tensor: Tensor, rows: NDArray[np.integer] | slice | Tensor) -> Tensor:
     """Return ``tensor[rows]``, by the quicker way where `rows` is a tensor of indices."""
     if torch.is_tensor(rows):
         return tensor.index_select(0, rows.to(tensor.device))
     return tensor[rows]
 
 
-def unwrap_subset(dataset):
+def unwrap_subset(dataset: Dataset) -> tuple[Dataset, Tensor | None]:
     """Return (dataset, rows) of nested ``torch.utils.data.Subset``s; rows None for all.
 
     A subclass may do more than to choose rows: it is not unwrapped.
@@ -167,7 +196,14 @@ class Batches:
         A generator on the CPU, so that the order does not depend on the device.
     """
 
-    def __init__(self, dataset, batch_size=128, shuffle=False, drop_last=False, generator=None):
+    def __init__(
+        self,
+        dataset: ArrayDataset | Subset[Batch],
+        batch_size: int = 128,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        generator: Generator | None = None,
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1. Got {batch_size!r}.")
         self.dataset = dataset
@@ -177,11 +213,11 @@ class Batches:
         self.generator = generator
         self._arrays, self._rows = unwrap_subset(dataset)
 
-    def __len__(self):
+    def __len__(self) -> int:
         n = len(self.dataset)
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Batch]:
         n, size = len(self.dataset), self.batch_size
         n = len(self) * size if self.drop_last else n
         order = self._rows
@@ -198,11 +234,12 @@ class Batches:
             yield from _split(self._arrays[rows if order is None else order[rows]], size)
 
 
-def _split(chunk, size):
+def _split(chunk: Batch, size: int) -> Iterator[Batch]:
     """Cut the (x, target) of many rows into mini-batches of `size` rows."""
     x, target = chunk
+    parts: Iterable[Tensor | WeightedInput]
     if isinstance(x, WeightedInput):
-        x = map(WeightedInput, x.x.split(size), x.weight.split(size))
+        parts = map(WeightedInput, x.x.split(size), x.weight.split(size))
     else:
-        x = x.split(size)
-    return zip(x, target.split(size), strict=True)
+        parts = x.split(size)
+    return zip(parts, target.split(size), strict=True)

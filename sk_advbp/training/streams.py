@@ -1,12 +1,22 @@
 """What the nets of a stack learn from: rows in an order of their own, padded to one length."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from torch import Generator, Tensor
 from torch.nn.functional import pad
 
 from sk_advbp.training.batches import WeightedInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from sk_advbp._types import Floats
 
 __all__ = ["Member", "StackedBatches", "Stream"]
 
@@ -24,11 +34,11 @@ class Member(NamedTuple):
     """
 
     epsilon: float
-    unit: object
-    stream: object
+    unit: float | Floats
+    stream: Stream
 
     @property
-    def moves(self):
+    def moves(self) -> bool:
         """Whether the net learns from moved rows."""
         return bool(np.any(self.epsilon * self.unit))
 
@@ -47,18 +57,20 @@ class Stream:
         -1 takes all rows at once.
     """
 
-    def __init__(self, rows, weight, seed, batch_size):
+    def __init__(
+        self, rows: NDArray[np.integer], weight: Floats | None, seed: int, batch_size: int
+    ) -> None:
         self.rows = torch.from_numpy(np.asarray(rows, dtype=np.int64))
         self.weight = None if weight is None else torch.from_numpy(np.asarray(weight))
         self.seed = seed
         self.batch_size = len(rows) if batch_size == -1 else batch_size
 
     @property
-    def n_batches(self):
+    def n_batches(self) -> int:
         """Number of mini-batches an epoch."""
         return -(-len(self.rows) // self.batch_size)
 
-    def epoch(self, generator, length):
+    def epoch(self, generator: Generator, length: int) -> tuple[Tensor, Tensor]:
         """Return (rows, weights) in the order of an epoch, padded to `length` with weight 0."""
         order = torch.randperm(len(self.rows), generator=generator, device="cpu")
         padding = (0, length - len(order))
@@ -79,7 +91,13 @@ class StackedBatches:
         Of the order of its rows, on the CPU.
     """
 
-    def __init__(self, X, target, members, generators):
+    def __init__(
+        self,
+        X: Tensor,
+        target: Tensor,
+        members: Sequence[Member],
+        generators: Mapping[Stream, Generator],
+    ) -> None:
         self.X, self.target = X, target
         self._generators = generators
         self._streams = list(generators)
@@ -87,10 +105,10 @@ class StackedBatches:
         self._places = torch.tensor(places, device=X.device)
         self.batch_size = max(stream.batch_size for stream in self._streams)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self._streams[0].n_batches
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[Tensor | WeightedInput, Tensor]]:
         """Yield (x, target) with an axis of nets, x a `WeightedInput` where rows have weights."""
         streams, size = self._streams, self.batch_size
         length = size * len(self)

@@ -1,0 +1,76 @@
+"""What a user may write, for mypy alone: a type that is lost makes a line of it an error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_type
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from sk_advbp import AdvBPClassifier
+from sk_advbp.callbacks import OverfittingWatch
+from sk_advbp.command import TrainTest, load_data
+from sk_advbp.core import MultilayerPerceptron, adversarial_gradients, perturb
+from sk_advbp.robustness import (
+    AdversarialExamplesDisplay,
+    AdversarialScorer,
+    RobustnessCurveDisplay,
+    adversarial_accuracy_score,
+    adversarial_examples,
+    make_adversarial_scorer,
+    robustness_curve,
+    transfer_accuracy_score,
+)
+from sk_advbp.tables import epsilon_of_columns
+from sk_advbp.training import ArrayDataset, Batches
+
+Floats = NDArray[np.floating]
+
+
+def core(x: Tensor, y: Tensor, module: MultilayerPerceptron) -> None:
+    assert_type(perturb(lambda x: x.sum(), x, 0.1, norm="l2", clip=(0.0, 1.0)), Tensor)
+    assert_type(module.forward(x), Tensor)
+    assert_type(module.layers[0], torch.nn.Linear)
+    weights, biases = [layer.weight for layer in module.layers], [torch.zeros(2)]
+    step = adversarial_gradients(x, y, weights, biases, activation="relu", output="softmax")
+    assert_type(step, tuple[Tensor, Tensor, Sequence[Tensor], Sequence[Tensor]])
+    perturb(lambda x: x.sum(), x, 0.1, norm="l1")  # type: ignore[arg-type]
+
+
+def training(X: Floats, y: NDArray[np.int64]) -> None:
+    dataset = ArrayDataset(X, y, device="cpu")
+    assert_type(len(Batches(dataset, batch_size=32, shuffle=True)), int)
+    OverfittingWatch((X, y), epsilon=0.1)
+    assert_type(epsilon_of_columns(StandardScaler(), {"numbers": 0.1}), Floats)
+
+
+def robustness(net: AdvBPClassifier, X: Floats, y: list[str], ax: Axes) -> None:
+    pipeline = make_pipeline(StandardScaler(), net)
+    assert_type(adversarial_accuracy_score(net, X, y, 0.1), float)
+    assert_type(adversarial_accuracy_score(pipeline, X, y, 0.1, norm="l2", clip=None), float)
+    assert_type(adversarial_examples(pipeline, X, y, epsilon=[0.1, 0.2], n_steps=5), Floats)
+    assert_type(robustness_curve(net, X, y, [0, 0.1], attack="fgsm"), NDArray[np.float64])
+    assert_type(transfer_accuracy_score(net, pipeline, X, y, 0.1, attack="pgd"), float)
+    scorer = make_adversarial_scorer(0.1, attack="pgd", n_restarts=2)
+    assert_type(scorer, AdversarialScorer)
+    assert_type(scorer(net, X, y), float)
+    curves = RobustnessCurveDisplay.from_estimators(
+        {"net": net}, X, y, epsilons=np.linspace(0, 0.1), ax=ax, linestyle="--"
+    )
+    assert_type(curves, RobustnessCurveDisplay)
+    pictures = AdversarialExamplesDisplay.from_estimator(net, X, y, image_shape=(8, 8))
+    assert_type(pictures, AdversarialExamplesDisplay)
+    adversarial_accuracy_score(X, y, net, 0.1)  # type: ignore[arg-type]
+    make_adversarial_scorer(0.1, steps=5)  # type: ignore[call-arg]
+
+
+def command() -> None:
+    data = load_data("digits")
+    assert_type(data, TrainTest)
+    assert_type(data.X_train, Floats)
