@@ -1,6 +1,6 @@
 """What the runs of `reproduce.py` found: tables, sentences and pictures, read from their files.
 
-    python benchmarks/findings.py
+    python -m benchmarks.findings
 
 prints all tables and sentences. Nothing here is typed by hand but the figures of others, each
 with its source.
@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 
-from experiments import (
+from benchmarks.experiments import (
     ADVERSARIAL,
     BOTH,
     DROPOUT,
@@ -22,9 +22,9 @@ from experiments import (
     PLAIN,
     SIGNS,
 )
-from harness import markdown, mean_in_words
-from reproduce import FOLDER, Table, error_of, slug
-from trials import FGSM_EPSILONS, TRANSFER_EPSILONS
+from benchmarks.harness import markdown, mean_in_words
+from benchmarks.reproduce import FOLDER, Table, error_of, slug
+from benchmarks.trials import FGSM_EPSILONS, TRANSFER_EPSILONS
 
 PAPER = "abstract of arXiv:1510.04189"
 # Test errors in percent on permutation-invariant MNIST: (units, method) to figure.

@@ -17,8 +17,9 @@ from pathlib import Path
 from statistics import mean, median, stdev
 
 import torch
-from passport import RESULTS, ROOT, write_json
 from threadpoolctl import threadpool_limits
+
+from benchmarks.passport import RESULTS, ROOT, write_json
 
 # Variables that decide how threads wait and how many there are.
 THREAD_VARIABLES = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_")

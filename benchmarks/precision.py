@@ -1,6 +1,6 @@
 """What bfloat16 changes: signs of the adversarial gradient, test error, time of a step.
 
-    python benchmarks/precision.py --data PATH/mnist.npz
+    python -m benchmarks.precision --data PATH/mnist.npz
 
 Three tables: the share of signs that agree with float64's after one epoch of 2×1200; the test
 error on MNIST over seeds, with the first pass or all of the step in bfloat16; and the time of
@@ -15,8 +15,8 @@ from functools import partial
 
 import numpy as np
 import torch
-from passport import RESULTS, write_json
 
+from benchmarks.passport import RESULTS, write_json
 from sk_advbp import AdvBPClassifier
 from sk_advbp.command import load_data
 from sk_advbp.core import adversarial_gradients

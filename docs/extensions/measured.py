@@ -9,15 +9,14 @@ name where the name ends in ``sentences``; ``.. reproduced-from::`` what all of 
 """
 
 import json
-from pathlib import Path
 
 from docutils import nodes
-from findings import SENTENCES, TABLES, Findings
-from harness import errors_by_method
-from report import command, errors_and_ranks
 from sphinx.util.docutils import SphinxDirective
 
-RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+from benchmarks.findings import SENTENCES, TABLES, Findings
+from benchmarks.harness import errors_by_method
+from benchmarks.passport import RESULTS
+from benchmarks.report import command, errors_and_ranks
 
 
 def rows_of(figures):

@@ -25,10 +25,8 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 def run(script, *options):
     """Run one of the scripts; return what it wrote to stdout and stderr."""
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out:
-        patch.syspath_prepend(BENCHMARKS)
-        with redirect_stderr(StringIO()) as err:
-            importlib.import_module(script).main([*map(str, options)])
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        importlib.import_module(f"benchmarks.{script}").main([*map(str, options)])
     return out.getvalue(), err.getvalue()
 
 
