@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.experiments import ADVERSARIAL, DROPOUT, PLAIN
-from benchmarks.findings import Findings, headline_rows, in_words, seeds_in_words
 from benchmarks.harness import markdown, mean_in_words, table, targets_table
 from benchmarks.passport import RESULTS, ROOT
+from benchmarks.reproduction.experiments import ADVERSARIAL, DROPOUT, PLAIN
+from benchmarks.reproduction.findings import Findings, headline_rows, in_words, seeds_in_words
 
 README = Path(__file__).with_name("README.md")
 SCRIPTS = ("step_cost", "fit_time", "search_time", "search_cv", "memory")
@@ -157,7 +157,8 @@ def mnist_section(findings):
         f"starts, on {runs[0]['rows_of_pgd']:,} images. Output, ε, rate and epochs of each method "
         "were chosen on the last 10,000 training images. "
         f"{of['processor']}, torch {of['versions']['torch']}. "
-        "`python -m benchmarks.reproduce --only mnist --data PATH/mnist.npz` makes the figures."
+        "`python -m benchmarks.reproduction.reproduce --only mnist --data PATH/mnist.npz` makes "
+        "the figures."
         f"{cifar_in_short(findings)}"
     )
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import experiments, findings, reproduce, trials
-from benchmarks.experiments import (
+from benchmarks.reproduction import experiments, findings, reproduce, trials
+from benchmarks.reproduction.experiments import (
     ADVERSARIAL,
     PLAIN,
     SIGNS,

@@ -1,6 +1,6 @@
 """What the runs of `reproduce.py` found: tables, sentences and pictures, read from their files.
 
-    python -m benchmarks.findings
+    python -m benchmarks.reproduction.findings
 
 prints all tables and sentences. Nothing here is typed by hand but the figures of others, each
 with its source.
@@ -12,7 +12,8 @@ from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 
-from benchmarks.experiments import (
+from benchmarks.harness import markdown, mean_in_words
+from benchmarks.reproduction.experiments import (
     ADVERSARIAL,
     BOTH,
     DROPOUT,
@@ -22,9 +23,8 @@ from benchmarks.experiments import (
     PLAIN,
     SIGNS,
 )
-from benchmarks.harness import markdown, mean_in_words
-from benchmarks.reproduce import FOLDER, Table, error_of, slug
-from benchmarks.trials import FGSM_EPSILONS, TRANSFER_EPSILONS
+from benchmarks.reproduction.reproduce import FOLDER, Table, error_of, slug
+from benchmarks.reproduction.trials import FGSM_EPSILONS, TRANSFER_EPSILONS
 
 PAPER = "abstract of arXiv:1510.04189"
 # Test errors in percent on permutation-invariant MNIST: (units, method) to figure.

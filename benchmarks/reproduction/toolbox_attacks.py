@@ -1,6 +1,6 @@
 """Our PGD beside the Adversarial Robustness Toolbox's APGD and Square, on nets for MNIST.
 
-    python -m benchmarks.toolbox_attacks
+    python -m benchmarks.reproduction.toolbox_attacks
 
 Needs the extra ``attacks``. About 13 minutes on one core. A plain and an adversarial net for
 each seed; their errors on the first test images under each attack, within [0, 1]. APGD climbs the
