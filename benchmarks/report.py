@@ -203,8 +203,9 @@ def speed_section(figures):
     return (
         f"{markdown(rows)}\n\nWhole adversarial fits in float32 / with the first pass in "
         f"bfloat16 / with `amp=True`; medians of {figures['repeats']} interleaved rounds on one "
-        f"thread, {of['processor']} with AVX512-BF16. `python -m benchmarks.fit_time --threads 1` "
-        "makes the figures, [benchmarks/](benchmarks/README.md) has all of them."
+        f"thread, {of['processor']} with AVX512-BF16. "
+        "`python -m benchmarks.speed.fit_time --threads 1` makes the figures, "
+        "[benchmarks/](benchmarks/README.md) has all of them."
     )
 
 

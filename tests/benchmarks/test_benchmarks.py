@@ -36,7 +36,7 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     tiny = ["--quick", "--repeats", 1, "--threads", 1, "--data", folder / "none.npz"]
     said = {
-        script: run(script, *tiny, "--json", folder / f"{script}.json", *options)
+        script: run(f"speed.{script}", *tiny, "--json", folder / f"{script}.json", *options)
         for script, options in SCRIPTS.items()
     }
     quick = ["--splits", 2, "--epochs", 1]

@@ -1,6 +1,6 @@
 """Time of AdvBPClassifierCV, whose nets are trained in stacks, against GridSearchCV.
 
-    python -m benchmarks.search_cv
+    python -m benchmarks.speed.search_cv
 
 About 3 minutes on 2 cores that do nothing else. 5 folds × 8 values of ε on digits with the
 default settings, the refit included, two jobs each. GridSearchCV's processes have started, and

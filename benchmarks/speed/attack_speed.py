@@ -1,6 +1,6 @@
 """Seconds of FGSM and PGD on MNIST images: ours and the Adversarial Robustness Toolbox.
 
-    python -m benchmarks.attack_speed
+    python -m benchmarks.speed.attack_speed
 
 Needs the extra ``attacks``. About 13 minutes on a quiet core. Both attack the same net, a
 784-1200-1200-10 perceptron in float32, with the same budget: FGSM, and PGD of 40 steps from

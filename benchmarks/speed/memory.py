@@ -1,6 +1,6 @@
 """Peak memory of a fit on MNIST, and time a row and epoch for more and more rows.
 
-    python -m benchmarks.memory
+    python -m benchmarks.speed.memory
 
 About 5 minutes on 2 cores. Each fit has a process of its own, which reads the arrays from
 files, imports everything and fits a tiny net; what counts is by how much its memory grows
@@ -20,8 +20,8 @@ import numpy as np
 
 from benchmarks.harness import command_line, compare, figure, finish, timed, using_threads
 from benchmarks.passport import ROOT
-from benchmarks.peers import ADVERSARIAL, OURS, fits, ours
-from benchmarks.work import Work, mnist_works
+from benchmarks.speed.peers import ADVERSARIAL, OURS, fits, ours
+from benchmarks.speed.work import Work, mnist_works
 
 MEGABYTES = 100  # beyond arrays and imports
 ROWS = (20_000, 50_000, 100_000, 200_000, 500_000)
@@ -57,7 +57,7 @@ def growth(task):
 
 def growth_in_child(task):
     """Return `growth` of the task in a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.memory", "--child", json.dumps(task)]
+    command = [sys.executable, "-m", "benchmarks.speed.memory", "--child", json.dumps(task)]
     child = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
     return float(child.stdout)
 

@@ -1,6 +1,6 @@
 """What bfloat16 changes: signs of the adversarial gradient, test error, time of a step.
 
-    python -m benchmarks.precision --data PATH/mnist.npz
+    python -m benchmarks.speed.precision --data PATH/mnist.npz
 
 Three tables: the share of signs that agree with float64's after one epoch of 2×1200; the test
 error on MNIST over seeds, with the first pass or all of the step in bfloat16; and the time of

@@ -1,6 +1,6 @@
 """What ``dtype="auto"`` costs: a fit in float64 against one in float32, by the size of X.
 
-python -m benchmarks.dtype
+python -m benchmarks.speed.dtype
 """
 
 import argparse
