@@ -40,9 +40,9 @@ def results(tmp_path_factory):
         for script, options in SCRIPTS.items()
     }
     quick = ["--splits", 2, "--epochs", 1]
-    nets = ["--epsilons", 2, "--hidden", 4, "--nets-only"]
-    run("tabular", "--data", "wine", "diabetes", *quick, *nets, "--json", folder / "tabular.json")
-    run("defaults", "--data", "wine", *quick, "--json", folder / "defaults.json")
+    nets = ["--epsilons", 2, "--hidden", 4, "--nets-only", "--json", folder / "tabular.json"]
+    run("tables.tabular", "--data", "wine", "diabetes", *quick, *nets)
+    run("tables.defaults", "--data", "wine", *quick, "--json", folder / "defaults.json")
     return said, folder
 
 

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import report, tabular
+from benchmarks import report
+from benchmarks.tables import tabular
 
 
 def saved(path, **extra):

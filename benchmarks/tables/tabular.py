@@ -1,7 +1,7 @@
 """Test errors on tables: AdvBPClassifierCV against plain back-propagation and other models.
 
-    python -m benchmarks.tabular                    # what scikit-learn ships
-    python -m benchmarks.tabular --data a.npz b.npz # your own tables
+    python -m benchmarks.tables.tabular                    # what scikit-learn ships
+    python -m benchmarks.tables.tabular --data a.npz b.npz # your own tables
 
 A table is a .npz file with ``X``, ``y`` and, if there are any, ``feature_names`` and
 ``categorical`` (a mask, numbers or names of the columns that are categories). Numbers are

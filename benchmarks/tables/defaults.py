@@ -1,6 +1,6 @@
 """Test errors on tables with one default setting of AdvBPClassifier changed at a time.
 
-    python -m benchmarks.defaults --data digits wine a.npz b.npz
+    python -m benchmarks.tables.defaults --data digits wine a.npz b.npz
 
 Tables as of ``tabular.py``, prepared in the same way, of classes alone. No ε is chosen: each
 setting is measured without (0) and with a perturbation (0.1).
@@ -15,7 +15,7 @@ import torch
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from benchmarks.passport import RESULTS, write_json
-from benchmarks.tabular import SHIPPED, load, prepared
+from benchmarks.tables.tabular import SHIPPED, load, prepared
 from sk_advbp import AdvBPClassifier
 
 DEFAULTS = "defaults"
