@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.harness import markdown, mean_in_words, table, targets_table
 from benchmarks.passport import RESULTS, ROOT
 from benchmarks.reproduction.experiments import ADVERSARIAL, DROPOUT, PLAIN
-from benchmarks.reproduction.findings import Findings, headline_rows, in_words, seeds_in_words
+from benchmarks.reproduction.findings import Findings, headline_rows, over_seeds, seeds_in_words
 
 README = Path(__file__).with_name("README.md")
 SCRIPTS = ("step_cost", "fit_time", "search_time", "search_cv", "memory")
@@ -168,7 +168,7 @@ def cifar_in_short(findings):
     runs = findings.pairs("cifar", "relu", (PLAIN, DROPOUT, ADVERSARIAL))
     if not runs[PLAIN]:
         return ""
-    plain, dropout, adversarial = map(in_words, runs.values())
+    plain, dropout, adversarial = map(over_seeds, runs.values())
     return (
         f"\n\nOn CIFAR-10, by fully connected nets, the test error is {plain} % with plain "
         f"back-propagation, {dropout} % with dropout and {adversarial} % with adversarial "

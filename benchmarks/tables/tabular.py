@@ -25,6 +25,7 @@ from sklearn.model_selection import GridSearchCV, ShuffleSplit, StratifiedShuffl
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from benchmarks.harness import mean_in_words
 from benchmarks.passport import RESULTS, write_json
 from sk_advbp import AdvBPClassifier, AdvBPClassifierCV, AdvBPRegressor
 from sk_advbp.estimators.cross_validation import selected
@@ -218,10 +219,9 @@ def show(table):
     """Print the figures of one table."""
     print(f"\n{table['table']}: {table['rows'][0]} training rows, chosen {table['epsilons']}")
     for method, errors in table["errors"].items():
-        spread = f" ± {np.std(errors, ddof=1):.2f}" if len(errors) > 1 else ""
         seconds = table["seconds"][method]
         took = f" in {np.mean(seconds):.1f} s" if seconds else ""
-        print(f"{method:>22} {np.mean(errors):6.2f}{spread} %{took}")
+        print(f"{method:>22} {mean_in_words(errors):>14} %{took}")
     above = table["best above epsilon 0"]
     print(f"best - epsilon 0: {above['mean']:+.2f}" + (" CLEARLY WORSE" * above["clearly"]))
 
