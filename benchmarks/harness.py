@@ -1,4 +1,4 @@
-"""What the speed benchmarks share: options, interleaved rounds, ratios, tables, JSON.
+"""What the benchmarks share: options, interleaved rounds, ratios, figures in words, tables.
 
 A contestant is a function without arguments that does the work once and returns what is
 measured. All contestants of a comparison run one after the other in every round, each round
@@ -17,8 +17,9 @@ from pathlib import Path
 from statistics import mean, median, stdev
 
 import torch
-from passport import RESULTS, ROOT, write_json
 from threadpoolctl import threadpool_limits
+
+from benchmarks.passport import RESULTS, ROOT, write_json
 
 # Variables that decide how threads wait and how many there are.
 THREAD_VARIABLES = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_")
@@ -132,11 +133,12 @@ def in_words(figure):
     return f"{in_digits(figure['median'])} ({low} – {high}) {figure['unit']}".rstrip()
 
 
-def mean_in_words(values):
-    """Return "mean ± standard deviation" of the errors of several seeds, in percent."""
+def mean_in_words(values, digits=2):
+    """Return "mean ± standard deviation" of the `values`; one alone has no deviation."""
     if not values:
         return "–"
-    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+    deviation = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{mean(values):.{digits}f}{deviation}"
 
 
 def errors_by_method(runs):

@@ -1,6 +1,6 @@
 """Fill the tables of README.md and benchmarks/README.md from the JSON files of the benchmarks.
 
-    python benchmarks/report.py
+    python -m benchmarks.report
 
 Between ``<!-- NAME -->`` and ``<!-- /NAME -->`` comes what results/NAME.json holds; ``targets``
 is the table of all figures that have a target, ``speed`` the short table of the first README.
@@ -14,10 +14,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from experiments import ADVERSARIAL, DROPOUT, PLAIN
-from findings import Findings, headline_rows, in_words, seeds_in_words
-from harness import markdown, mean_in_words, table, targets_table
-from passport import RESULTS, ROOT
+
+from benchmarks.harness import markdown, mean_in_words, table, targets_table
+from benchmarks.passport import RESULTS, ROOT
+from benchmarks.reproduction.experiments import ADVERSARIAL, DROPOUT, PLAIN
+from benchmarks.reproduction.findings import Findings, headline_rows, over_seeds, seeds_in_words
 
 README = Path(__file__).with_name("README.md")
 SCRIPTS = ("step_cost", "fit_time", "search_time", "search_cv", "memory")
@@ -156,7 +157,8 @@ def mnist_section(findings):
         f"starts, on {runs[0]['rows_of_pgd']:,} images. Output, ε, rate and epochs of each method "
         "were chosen on the last 10,000 training images. "
         f"{of['processor']}, torch {of['versions']['torch']}. "
-        "`python benchmarks/reproduce.py --only mnist --data PATH/mnist.npz` makes the figures."
+        "`python -m benchmarks.reproduction.reproduce --only mnist --data PATH/mnist.npz` makes "
+        "the figures."
         f"{cifar_in_short(findings)}"
     )
 
@@ -166,7 +168,7 @@ def cifar_in_short(findings):
     runs = findings.pairs("cifar", "relu", (PLAIN, DROPOUT, ADVERSARIAL))
     if not runs[PLAIN]:
         return ""
-    plain, dropout, adversarial = map(in_words, runs.values())
+    plain, dropout, adversarial = map(over_seeds, runs.values())
     return (
         f"\n\nOn CIFAR-10, by fully connected nets, the test error is {plain} % with plain "
         f"back-propagation, {dropout} % with dropout and {adversarial} % with adversarial "
@@ -201,8 +203,9 @@ def speed_section(figures):
     return (
         f"{markdown(rows)}\n\nWhole adversarial fits in float32 / with the first pass in "
         f"bfloat16 / with `amp=True`; medians of {figures['repeats']} interleaved rounds on one "
-        f"thread, {of['processor']} with AVX512-BF16. `python benchmarks/fit_time.py --threads 1` "
-        "makes the figures, [benchmarks/](benchmarks/README.md) has all of them."
+        f"thread, {of['processor']} with AVX512-BF16. "
+        "`python -m benchmarks.speed.fit_time --threads 1` makes the figures, "
+        "[benchmarks/](benchmarks/README.md) has all of them."
     )
 
 

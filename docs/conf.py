@@ -9,8 +9,8 @@ import warnings
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "extensions"))
-# Of which a page draws the findings.
-sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+# For `benchmarks`, whose findings a page draws.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 # Read once, when torch is imported: threads that spin while they wait cost most of a small fit.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # To which the estimators' representations in the examples link: these pages, one folder up.

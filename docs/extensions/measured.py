@@ -4,20 +4,20 @@
 from below it; ``.. measured-all::`` all of them, each under the name of its file. A file that is
 not there shows nothing, so that a page may be written before its figures.
 
-``.. reproduced:: NAME`` shows a table of ``benchmarks/findings.py``, or its sentences under that
-name where the name ends in ``sentences``; ``.. reproduced-from::`` what all of these come from.
+``.. reproduced:: NAME`` shows a table of ``benchmarks/reproduction/findings.py``, or its sentences
+under that name where the name ends in ``sentences``; ``.. reproduced-from::`` what all of these
+come from.
 """
 
 import json
-from pathlib import Path
 
 from docutils import nodes
-from findings import SENTENCES, TABLES, Findings
-from harness import errors_by_method
-from report import command, errors_and_ranks
 from sphinx.util.docutils import SphinxDirective
 
-RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+from benchmarks.harness import errors_by_method
+from benchmarks.passport import RESULTS
+from benchmarks.report import command, errors_and_ranks
+from benchmarks.reproduction.findings import SENTENCES, TABLES, Findings
 
 
 def rows_of(figures):

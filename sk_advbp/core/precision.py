@@ -8,7 +8,7 @@ __all__ = ["pays_in_bfloat16"]
 
 # Rows of a batch times parameters, the multiplications of one forward pass, from which on the
 # first pass is faster in bfloat16, the weights' conversion included. Measured for batches of
-# 32 to 512 and two hidden layers of 100 to 1,200 units (benchmarks/precision.py).
+# 32 to 512 and two hidden layers of 100 to 1,200 units (benchmarks/speed/precision.py).
 LARGE_PASS = 4e7
 
 

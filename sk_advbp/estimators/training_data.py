@@ -20,7 +20,7 @@ from sk_advbp.training.batches import ArrayDataset, unwrap_subset
 __all__ = ["Rows", "Samples", "TrainingData"]
 
 # dtype="auto" keeps float64 input in float64 while X has no more values than this. There a fit
-# takes about a sixth longer than in float32; beyond, a third to a half (benchmarks/dtype.py).
+# takes about a sixth longer than in float32; beyond, a third to a half (benchmarks/speed/dtype.py).
 FLOAT64_VALUES = 25_000
 
 # Fewer held-out rows than this say nothing about when to stop.

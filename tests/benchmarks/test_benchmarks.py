@@ -25,10 +25,8 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 def run(script, *options):
     """Run one of the scripts; return what it wrote to stdout and stderr."""
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out:
-        patch.syspath_prepend(BENCHMARKS)
-        with redirect_stderr(StringIO()) as err:
-            importlib.import_module(script).main([*map(str, options)])
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        importlib.import_module(f"benchmarks.{script}").main([*map(str, options)])
     return out.getvalue(), err.getvalue()
 
 
@@ -38,13 +36,13 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     tiny = ["--quick", "--repeats", 1, "--threads", 1, "--data", folder / "none.npz"]
     said = {
-        script: run(script, *tiny, "--json", folder / f"{script}.json", *options)
+        script: run(f"speed.{script}", *tiny, "--json", folder / f"{script}.json", *options)
         for script, options in SCRIPTS.items()
     }
     quick = ["--splits", 2, "--epochs", 1]
-    nets = ["--epsilons", 2, "--hidden", 4, "--nets-only"]
-    run("tabular", "--data", "wine", "diabetes", *quick, *nets, "--json", folder / "tabular.json")
-    run("defaults", "--data", "wine", *quick, "--json", folder / "defaults.json")
+    nets = ["--epsilons", 2, "--hidden", 4, "--nets-only", "--json", folder / "tabular.json"]
+    run("tables.tabular", "--data", "wine", "diabetes", *quick, *nets)
+    run("tables.defaults", "--data", "wine", *quick, "--json", folder / "defaults.json")
     return said, folder
 
 

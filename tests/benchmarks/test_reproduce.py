@@ -1,20 +1,20 @@
 """The reproduction runs, goes on where it stopped, and its findings are what the files say."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-sys.path.append(str(BENCHMARKS))
-
-import experiments  # noqa: E402
-import findings  # noqa: E402
-import reproduce  # noqa: E402
-import trials  # noqa: E402
-from experiments import ADVERSARIAL, PLAIN, SIGNS, Experiment, Method, Net, candidates  # noqa: E402
+from benchmarks.reproduction import experiments, findings, reproduce, trials
+from benchmarks.reproduction.experiments import (
+    ADVERSARIAL,
+    PLAIN,
+    SIGNS,
+    Experiment,
+    Method,
+    Net,
+    candidates,
+)
 
 TINY = {"hidden_layer_sizes": (10,), "lr": 0.01, "batch_size": 50}
 NET = Net("mnist", TINY, {"output": ("logistic", "softmax")}, (1, 2))

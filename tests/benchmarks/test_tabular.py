@@ -1,17 +1,12 @@
 """The benchmark on tables reads what it promises to read, and counts correctly."""
 
-import importlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-
-@pytest.fixture
-def tabular(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
-    return importlib.import_module("tabular")
+from benchmarks import report
+from benchmarks.tables import tabular
 
 
 def saved(path, **extra):
@@ -30,23 +25,22 @@ def saved(path, **extra):
     ],
     ids=["mask", "numbers", "names"],
 )
-def test_categories_are_one_hot_and_stay(tabular, tmp_path, extra):
+def test_categories_are_one_hot_and_stay(tmp_path, extra):
     X, _, categories = tabular.load(saved(tmp_path / "table.npz", **extra))
     assert categories.tolist() == [False, True, False]
     prepared, unit = tabular.prepared(X, categories, np.arange(60))
     assert prepared.shape == (80, 5) and unit.tolist() == [1, 1, 0, 0, 0]
 
 
-def test_report_of_regression_alone(tabular):
-    """Without tables of classes there is no table of ranks; `tabular` puts the path in place."""
-    report = importlib.import_module("report")
+def test_report_of_regression_alone():
+    """Without tables of classes there is no table of ranks."""
     figures = json.loads((report.RESULTS / "tabular.json").read_text("utf-8"))
     numbers = [t for t in figures["tables"] if t["regression"]]
     text = report.tabular_section(figures | {"tables": numbers, "mean ranks": {}})
     assert "| diabetes " in text and "mean rank" not in text
 
 
-def test_runs_and_writes_figures(tabular, tmp_path, capsys):
+def test_runs_and_writes_figures(tmp_path, capsys):
     table = saved(tmp_path / "table.npz", categorical=np.array([1]))
     written = tmp_path / "figures.json"
     tiny = ["--splits", "2", "--epochs", "2", "--epsilons", "3", "--hidden", "4"]
@@ -63,7 +57,7 @@ def test_runs_and_writes_figures(tabular, tmp_path, capsys):
     assert "mean ranks" in capsys.readouterr().out
 
 
-def test_what_is_clearly_worse(tabular):
+def test_what_is_clearly_worse():
     plain = np.array([5.0, 5.1, 4.9, 5.0, 5.2])
     for above, clearly in ((0.5, True), (0.05, False), (-1.0, False)):
         noise = np.array([0.01, -0.01, 0.0, 0.01, -0.01])
@@ -73,7 +67,7 @@ def test_what_is_clearly_worse(tabular):
     assert not tabular.comparison({"best": scattered, "epsilon 0": plain})["clearly"]
 
 
-def test_ranks_are_shared_by_equal_errors(tabular):
+def test_ranks_are_shared_by_equal_errors():
     def table(errors, regression=False):
         return {"regression": regression, "errors": errors}
 

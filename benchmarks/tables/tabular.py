@@ -1,7 +1,7 @@
 """Test errors on tables: AdvBPClassifierCV against plain back-propagation and other models.
 
-    python benchmarks/tabular.py                    # what scikit-learn ships
-    python benchmarks/tabular.py --data a.npz b.npz # your own tables
+    python -m benchmarks.tables.tabular                    # what scikit-learn ships
+    python -m benchmarks.tables.tabular --data a.npz b.npz # your own tables
 
 A table is a .npz file with ``X``, ``y`` and, if there are any, ``feature_names`` and
 ``categorical`` (a mask, numbers or names of the columns that are categories). Numbers are
@@ -15,7 +15,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from passport import RESULTS, write_json
 from scipy import stats
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
@@ -26,6 +25,8 @@ from sklearn.model_selection import GridSearchCV, ShuffleSplit, StratifiedShuffl
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from benchmarks.harness import mean_in_words
+from benchmarks.passport import RESULTS, write_json
 from sk_advbp import AdvBPClassifier, AdvBPClassifierCV, AdvBPRegressor
 from sk_advbp.estimators.cross_validation import selected
 from sk_advbp.tables import epsilon_of_columns
@@ -218,10 +219,9 @@ def show(table):
     """Print the figures of one table."""
     print(f"\n{table['table']}: {table['rows'][0]} training rows, chosen {table['epsilons']}")
     for method, errors in table["errors"].items():
-        spread = f" ± {np.std(errors, ddof=1):.2f}" if len(errors) > 1 else ""
         seconds = table["seconds"][method]
         took = f" in {np.mean(seconds):.1f} s" if seconds else ""
-        print(f"{method:>22} {np.mean(errors):6.2f}{spread} %{took}")
+        print(f"{method:>22} {mean_in_words(errors):>14} %{took}")
     above = table["best above epsilon 0"]
     print(f"best - epsilon 0: {above['mean']:+.2f}" + (" CLEARLY WORSE" * above["clearly"]))
 

@@ -1,6 +1,6 @@
 """Time of a grid search with two processes: ours and the minimal skorch subclass.
 
-    python benchmarks/search_time.py
+    python -m benchmarks.speed.search_time
 
 About 2 minutes on 2 cores. 5 folds × 8 values of ε on digits, 30 epochs, then the refit. The
 processes have started, and have imported everything, before the first measured search.
@@ -10,11 +10,12 @@ import time
 from functools import partial
 
 import numpy as np
-from harness import command_line, compare, finish, timed
 from joblib import parallel_config
-from peers import OURS, SKORCH, minimal_skorch, ours
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
-from work import small_works
+
+from benchmarks.harness import command_line, compare, finish, timed
+from benchmarks.speed.peers import OURS, SKORCH, minimal_skorch, ours
+from benchmarks.speed.work import small_works
 
 FLOAT32 = next(iter(OURS))
 FOLDS, VALUES, PROCESSES = 5, 8, 2

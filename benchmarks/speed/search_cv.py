@@ -1,6 +1,6 @@
 """Time of AdvBPClassifierCV, whose nets are trained in stacks, against GridSearchCV.
 
-    python benchmarks/search_cv.py
+    python -m benchmarks.speed.search_cv
 
 About 3 minutes on 2 cores that do nothing else. 5 folds × 8 values of ε on digits with the
 default settings, the refit included, two jobs each. GridSearchCV's processes have started, and
@@ -10,10 +10,10 @@ have imported everything, before the first measured search.
 import time
 
 import numpy as np
-from harness import command_line, compare, finish, timed
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
+from benchmarks.harness import command_line, compare, finish, timed
 from sk_advbp import AdvBPClassifier, AdvBPClassifierCV
 
 FOLDS, VALUES, JOBS = 5, 8, 2

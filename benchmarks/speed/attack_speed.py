@@ -1,6 +1,6 @@
 """Seconds of FGSM and PGD on MNIST images: ours and the Adversarial Robustness Toolbox.
 
-    python benchmarks/attack_speed.py
+    python -m benchmarks.speed.attack_speed
 
 Needs the extra ``attacks``. About 13 minutes on a quiet core. Both attack the same net, a
 784-1200-1200-10 perceptron in float32, with the same budget: FGSM, and PGD of 40 steps from
@@ -19,8 +19,8 @@ from functools import partial
 
 import torch
 from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescent
-from harness import command_line, compare, finish, timed
 
+from benchmarks.harness import command_line, compare, finish, timed
 from sk_advbp import AdvBPClassifier
 from sk_advbp.command import load_data
 from sk_advbp.robustness import to_art

@@ -1,6 +1,6 @@
 """What bfloat16 changes: signs of the adversarial gradient, test error, time of a step.
 
-    python benchmarks/precision.py --data PATH/mnist.npz
+    python -m benchmarks.speed.precision --data PATH/mnist.npz
 
 Three tables: the share of signs that agree with float64's after one epoch of 2×1200; the test
 error on MNIST over seeds, with the first pass or all of the step in bfloat16; and the time of
@@ -15,8 +15,9 @@ from functools import partial
 
 import numpy as np
 import torch
-from passport import RESULTS, write_json
 
+from benchmarks.harness import mean_in_words
+from benchmarks.passport import RESULTS, write_json
 from sk_advbp import AdvBPClassifier
 from sk_advbp.command import load_data
 from sk_advbp.core import adversarial_gradients
@@ -132,7 +133,7 @@ def main():
     print("signs that agree with float64's:", signs, flush=True)
     errors = test_errors(data, given)
     for name, values in errors.items():
-        print(f"{name:>24}: {np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} %")
+        print(f"{name:>24}: {mean_in_words(values, digits=3)} %")
     settings = {"hidden": [400, 400], "epsilon": 0.08, "epochs": given.epochs, "lr": 1e-3}
     write_json(
         RESULTS / "precision.json",

@@ -1,6 +1,6 @@
 """Peak memory of a fit on MNIST, and time a row and epoch for more and more rows.
 
-    python benchmarks/memory.py
+    python -m benchmarks.speed.memory
 
 About 5 minutes on 2 cores. Each fit has a process of its own, which reads the arrays from
 files, imports everything and fits a tiny net; what counts is by how much its memory grows
@@ -17,9 +17,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from harness import command_line, compare, figure, finish, timed, using_threads
-from peers import ADVERSARIAL, OURS, fits, ours
-from work import Work, mnist_works
+
+from benchmarks.harness import command_line, compare, figure, finish, timed, using_threads
+from benchmarks.passport import ROOT
+from benchmarks.speed.peers import ADVERSARIAL, OURS, fits, ours
+from benchmarks.speed.work import Work, mnist_works
 
 MEGABYTES = 100  # beyond arrays and imports
 ROWS = (20_000, 50_000, 100_000, 200_000, 500_000)
@@ -55,8 +57,9 @@ def growth(task):
 
 def growth_in_child(task):
     """Return `growth` of the task in a fresh process."""
-    command = [sys.executable, __file__, "--child", json.dumps(task)]
-    return float(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
+    command = [sys.executable, "-m", "benchmarks.speed.memory", "--child", json.dumps(task)]
+    child = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
+    return float(child.stdout)
 
 
 def compare_memory(work, names, repeats):

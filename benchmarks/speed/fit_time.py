@@ -1,6 +1,6 @@
 """Time of whole fits, and of predicting: ours, loops by hand, skorch, scikit-learn, ART.
 
-    python benchmarks/fit_time.py
+    python -m benchmarks.speed.fit_time
 
 About 10 minutes on 2 cores. A fit is all of it: building the net, checking the arrays,
 training. On MNIST half an epoch, one of 30,000 rows: the time is linear in both.
@@ -10,9 +10,10 @@ import time
 from functools import partial
 
 import torch
-from harness import command_line, compare, finish, timed
-from peers import ADVERSARIAL, ART, OURS, PLAIN, SKLEARN, SKORCH, fits, ours
-from work import mnist_works, small_works
+
+from benchmarks.harness import command_line, compare, finish, timed
+from benchmarks.speed.peers import ADVERSARIAL, ART, OURS, PLAIN, SKLEARN, SKORCH, fits, ours
+from benchmarks.speed.work import mnist_works, small_works
 
 FLOAT32, BFLOAT16, AMP = OURS
 PREDICTION, FORWARD = "predict_proba", "forward pass, batches of 4,096"

@@ -1,6 +1,6 @@
 """What the runs of `reproduce.py` found: tables, sentences and pictures, read from their files.
 
-    python benchmarks/findings.py
+    python -m benchmarks.reproduction.findings
 
 prints all tables and sentences. Nothing here is typed by hand but the figures of others, each
 with its source.
@@ -12,7 +12,8 @@ from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 
-from experiments import (
+from benchmarks.harness import markdown, mean_in_words
+from benchmarks.reproduction.experiments import (
     ADVERSARIAL,
     BOTH,
     DROPOUT,
@@ -22,9 +23,8 @@ from experiments import (
     PLAIN,
     SIGNS,
 )
-from harness import markdown, mean_in_words
-from reproduce import FOLDER, Table, error_of, slug
-from trials import FGSM_EPSILONS, TRANSFER_EPSILONS
+from benchmarks.reproduction.reproduce import FOLDER, Table, error_of, slug
+from benchmarks.reproduction.trials import FGSM_EPSILONS, TRANSFER_EPSILONS
 
 PAPER = "abstract of arXiv:1510.04189"
 # Test errors in percent on permutation-invariant MNIST: (units, method) to figure.
@@ -123,8 +123,8 @@ def under(attack, bounds="clipped"):
     return lambda run: run["attacks"][attack][bounds]
 
 
-def in_words(runs, figure=clean):
-    """Return "mean ± standard deviation" of a figure over seeds."""
+def over_seeds(runs, figure=clean):
+    """Return mean and standard deviation of a figure over seeds, in words."""
     return mean_in_words([figure(run) for run in runs])
 
 
@@ -153,9 +153,9 @@ def error_rows(findings, experiment):
                 [
                     UNITS[net],
                     method,
-                    in_words(runs),
-                    in_words(runs, lambda run: run["training_error"]),
-                    in_words(runs, gap),
+                    over_seeds(runs),
+                    over_seeds(runs, lambda run: run["training_error"]),
+                    over_seeds(runs, gap),
                     str(len(runs)),
                     f"{paper:.2f}" if paper else "–",
                     settings_in_words(runs[0]["settings"], EXPERIMENTS[name].nets[net]),
@@ -173,9 +173,9 @@ def headline_rows(findings):
             runs = findings.runs("mnist", net, method)
             if runs:
                 paper = OF_THE_PAPER.get((net, method))
-                cells = [in_words(runs, under(attack)) for attack in FOOLED_BY]
+                cells = [over_seeds(runs, under(attack)) for attack in FOOLED_BY]
                 paper = f"{paper:.2f}" if paper else ""
-                rows.append([UNITS[net], method, in_words(runs), paper, *cells, str(len(runs))])
+                rows.append([UNITS[net], method, over_seeds(runs), paper, *cells, str(len(runs))])
     return rows
 
 
@@ -187,7 +187,7 @@ def resistance_rows(findings, bounds):
         for name, method in methods_of("mnist"):
             runs = findings.runs(name, net, method)
             if runs:
-                cells = [in_words(runs, under(attack, bounds)) for attack in attacks]
+                cells = [over_seeds(runs, under(attack, bounds)) for attack in attacks]
                 rows.append([UNITS[net], method, *cells])
     return rows
 
@@ -204,7 +204,7 @@ def transfer_rows(findings):
     for net in EXPERIMENTS["mnist"].nets:
         runs = findings.runs("mnist", net, "transfer")
         for source, target in ((PLAIN, ADVERSARIAL), (ADVERSARIAL, PLAIN)) if runs else ():
-            cells = [in_words(runs, carried(source, target, attack)) for attack in attacks]
+            cells = [over_seeds(runs, carried(source, target, attack)) for attack in attacks]
             rows.append([UNITS[net], source, target, *cells])
     return rows
 
@@ -219,7 +219,7 @@ def beyond_rows(findings):
             if run.path.is_file():
                 runs = findings.runs("beyond", "relu", method)
                 settings = settings_in_words(run.settings, net)
-                cells = [f"{error_of(run):.2f}", in_words(runs), str(len(runs))]
+                cells = [f"{error_of(run):.2f}", over_seeds(runs), str(len(runs))]
                 rows.append([method, settings, *cells])
     others = [[name, "", "", f"{e:g} ({where})", ""] for name, (e, where) in NEIGHBOURS.items()]
     return rows + others if len(rows) > 1 else rows
@@ -232,7 +232,7 @@ def epsilon_rows(findings):
         for epsilon in EPSILONS:
             runs = findings.runs("epsilon", net, f"{epsilon:g}")
             if runs:
-                cells = [in_words(runs, figure) for figure in (clean, *map(under, FOOLED_BY))]
+                cells = [over_seeds(runs, figure) for figure in (clean, *map(under, FOOLED_BY))]
                 rows.append([UNITS[net], f"{epsilon:g}", *cells, str(len(runs))])
     return rows
 
@@ -311,9 +311,9 @@ def mnist_sentences(findings):
             continue
         text = (
             f"With {units} units the claim {verdict(lower(adversarial, plain), plain)}: "
-            f"adversarial back-propagation takes the test error from {in_words(plain)} to "
-            f"{in_words(adversarial)} % ({seeds_in_words(plain)}). Random signs of the same ε "
-            f"take it to {in_words(signs)} %."
+            f"adversarial back-propagation takes the test error from {over_seeds(plain)} to "
+            f"{over_seeds(adversarial)} % ({seeds_in_words(plain)}). Random signs of the same ε "
+            f"take it to {over_seeds(signs)} %."
         )
         if (net, ADVERSARIAL) in OF_THE_PAPER:
             without, with_it = (
@@ -334,7 +334,7 @@ def resistance_sentences(findings):
             continue
         figures = [under(attack) for attack in FOOLED_BY]
         fgsm, pgd = (
-            f"from {in_words(plain, figure)} to {in_words(adversarial, figure)} %"
+            f"from {over_seeds(plain, figure)} to {over_seeds(adversarial, figure)} %"
             for figure in figures
         )
         truth = all(lower(adversarial, plain, figure) for figure in figures)
@@ -351,8 +351,8 @@ def transfer_sentences(findings):
     for net, units in UNITS.items():
         runs = findings.runs("mnist", net, "transfer")
         if runs:
-            there = in_words(runs, carried(PLAIN, ADVERSARIAL, "FGSM 0.25"))
-            back = in_words(runs, carried(ADVERSARIAL, PLAIN, "FGSM 0.25"))
+            there = over_seeds(runs, carried(PLAIN, ADVERSARIAL, "FGSM 0.25"))
+            back = over_seeds(runs, carried(ADVERSARIAL, PLAIN, "FGSM 0.25"))
             sentences.append(
                 f"With {units} units the examples of ε = 0.25 against the plain net give the "
                 f"adversarial one an error of {there} %, those against the adversarial net give "
@@ -374,14 +374,14 @@ def cifar_sentences(findings):
     ours, theirs = mean(gained[ADVERSARIAL]), mean(gained[DROPOUT])
     similar = theirs > 0 and 0.5 <= ours / theirs <= 2
     return [
-        f"Against {in_words(plain)} % of plain back-propagation ({seeds_in_words(plain)}) the "
+        f"Against {over_seeds(plain)} % of plain back-propagation ({seeds_in_words(plain)}) the "
         "test error falls by "
         + ", ".join(f"{mean_in_words(gain)} points with {m}" for m, gain in gained.items())
         + ".",
         f"The claim {verdict(similar, plain)}, if similar means a gain in test error from half to "
         "twice that of dropout.",
         "The test error is above the training error by "
-        + ", ".join(f"{in_words(of, gap)} points with {method}" for method, of in runs.items())
+        + ", ".join(f"{over_seeds(of, gap)} points with {method}" for method, of in runs.items())
         + ".",
     ]
 
@@ -399,7 +399,7 @@ def beyond_sentences(findings):
             ]
             sentences.append(
                 f"Of {len(table.experiment.methods)} candidates “{method}” did best on the "
-                f"validation images. Its test error, {in_words(runs)} % "
+                f"validation images. Its test error, {over_seeds(runs)} % "
                 f"({seeds_in_words(runs)}), is {'; '.join(marks)}."
             )
     return sentences

@@ -1,7 +1,7 @@
 """The claims of the paper, tried: train, choose on validation images, test, attack.
 
-    python benchmarks/reproduce.py --data PATH/mnist.npz --cifar PATH/cifar10.npz --jobs 2
-    python benchmarks/reproduce.py --quick          # a reduced table, in minutes
+    python -m benchmarks.reproduction.reproduce --data MNIST.npz --cifar CIFAR10.npz --jobs 2
+    python -m benchmarks.reproduction.reproduce --quick          # a reduced table, in minutes
 
 `experiments.py` declares what is done. Every finished run writes one JSON file under
 ``benchmarks/results/reproduction/``, and a run whose file is there is left out: an interrupted
@@ -14,10 +14,11 @@ import argparse
 import json
 from pathlib import Path
 
-from experiments import ADVERSARIAL, EXPERIMENTS, PLAIN, QUICK, candidates
 from joblib import Parallel, delayed
-from passport import RESULTS, ROOT
-from trials import Pair, Run, do, do_transfer
+
+from benchmarks.passport import RESULTS, ROOT
+from benchmarks.reproduction.experiments import ADVERSARIAL, EXPERIMENTS, PLAIN, QUICK, candidates
+from benchmarks.reproduction.trials import Pair, Run, do, do_transfer
 
 FOLDER = RESULTS / "reproduction"
 

@@ -1,6 +1,6 @@
 """Time of one training step: ours, autograd by hand, skorch; and of a matrix product.
 
-    python benchmarks/step_cost.py
+    python -m benchmarks.speed.step_cost
 
 About 4 minutes on 2 cores. The time of a step is the median epoch's, over its number of
 steps: what a fit does once does not count. ``--profile`` adds where the time of ours goes,
@@ -16,8 +16,10 @@ from functools import partial
 from statistics import median
 
 import torch
-from harness import command_line, compare, finish, say, using_threads
-from peers import (
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.harness import command_line, compare, finish, say, using_threads
+from benchmarks.speed.peers import (
     ADVERSARIAL,
     OURS,
     PLAIN,
@@ -28,8 +30,7 @@ from peers import (
     ours,
     plain_loop,
 )
-from torch.profiler import ProfilerActivity, profile
-from work import mnist_works, small_works
+from benchmarks.speed.work import mnist_works, small_works
 
 
 def microseconds(seconds_of_epochs, work):

@@ -1,6 +1,6 @@
 """Our PGD beside the Adversarial Robustness Toolbox's APGD and Square, on nets for MNIST.
 
-    python benchmarks/toolbox_attacks.py
+    python -m benchmarks.reproduction.toolbox_attacks
 
 Needs the extra ``attacks``. About 13 minutes on one core. A plain and an adversarial net for
 each seed; their errors on the first test images under each attack, within [0, 1]. APGD climbs the
@@ -13,9 +13,9 @@ import time
 
 import numpy as np
 from art.attacks.evasion import AutoProjectedGradientDescent, SquareAttack
-from harness import command_line, errors_by_method, markdown, say, using_threads
-from passport import write_json
 
+from benchmarks.harness import command_line, errors_by_method, markdown, say, using_threads
+from benchmarks.passport import write_json
 from sk_advbp import AdvBPClassifier
 from sk_advbp.command import load_data
 from sk_advbp.robustness import to_art

@@ -1,6 +1,6 @@
 """Test errors on tables with one default setting of AdvBPClassifier changed at a time.
 
-    python benchmarks/defaults.py --data digits wine a.npz b.npz
+    python -m benchmarks.tables.defaults --data digits wine a.npz b.npz
 
 Tables as of ``tabular.py``, prepared in the same way, of classes alone. No ε is chosen: each
 setting is measured without (0) and with a perturbation (0.1).
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from passport import RESULTS, write_json
 from sklearn.model_selection import StratifiedShuffleSplit
-from tabular import SHIPPED, load, prepared
 
+from benchmarks.passport import RESULTS, write_json
+from benchmarks.tables.tabular import SHIPPED, load, prepared
 from sk_advbp import AdvBPClassifier
 
 DEFAULTS = "defaults"

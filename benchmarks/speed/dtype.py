@@ -1,6 +1,6 @@
 """What ``dtype="auto"`` costs: a fit in float64 against one in float32, by the size of X.
 
-python benchmarks/dtype.py
+python -m benchmarks.speed.dtype
 """
 
 import argparse
@@ -8,9 +8,9 @@ import time
 
 import numpy as np
 import torch
-from passport import RESULTS, write_json
 from sklearn.datasets import make_classification
 
+from benchmarks.passport import RESULTS, write_json
 from sk_advbp import AdvBPClassifier
 
 SHAPES = [(178, 13), (569, 30), (1797, 64), (5000, 20), (5000, 40), (5000, 100), (10000, 100)]

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import joblib
 import numpy as np
 import torch
-from experiments import PLAIN
-from passport import write_json
 
+from benchmarks.passport import write_json
+from benchmarks.reproduction.experiments import PLAIN
 from sk_advbp import AdvBPClassifier
 from sk_advbp.command import load_data
 from sk_advbp.robustness import adversarial_accuracy_score, transfer_accuracy_score

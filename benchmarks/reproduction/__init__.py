@@ -1,0 +1,1 @@
+"""Do the paper's claims hold? Nets trained, tested and attacked with several seeds."""
