@@ -4,9 +4,10 @@
 
 Checked are the front page, a page of the guide, an example, the API and the search, at the width
 of a desk and of a phone: no error of a script, no request to another host, nothing wider than the
-screen, every link among the pages to a page and a place that exist, and a search for "epsilon"
-that finds the classifier. CHROMIUM names the browser, if it is not called chromium; without one
-only the links are checked, and that is said. External links are listed with ``--external``.
+screen, every link among the pages to a page and a place that exist, every page in ``llms.txt``, and
+a search for "epsilon" that finds the classifier. CHROMIUM names the browser, if it is not called
+chromium; without one only links and ``llms.txt`` are checked, and that is said. External links are
+listed with ``--external``.
 """
 
 import json
@@ -132,6 +133,21 @@ def broken_links(site, pages):
     return wrong
 
 
+def wrong_in_llms(site, pages):
+    """Return what is wrong with the list of pages for assistants, one line each."""
+    text = (site / "llms.txt").read_text("utf-8")
+    listed = re.findall(r"^- \[.+\]\((\S+)\): \S.*$", text, re.M)
+    folders = ("guide", "auto_examples", "generated/names")
+    own = {str(path.relative_to(site)) for path in pages}
+    wanted = {page for page in own if page.rpartition("/")[0] in folders}
+    wanted -= {f"{folder}/index.html" for folder in folders}
+    wrong = [f"llms.txt: no {page}" for page in listed if page not in own]
+    wrong += [f"llms.txt lacks {page}" for page in sorted(wanted - {*listed})]
+    if text.count("\n- ") != len(listed):
+        wrong.append("llms.txt: a line that is no link with a sentence")
+    return wrong
+
+
 class Handler(SimpleHTTPRequestHandler):
     """The built pages, and the probe."""
 
@@ -229,7 +245,7 @@ def main():
         links = {link for page in pages.values() for link in page.links if is_external(link)}
         print(*sorted(links), sep="\n")
         return 0
-    wrong = broken_links(site, pages)
+    wrong = broken_links(site, pages) + wrong_in_llms(site, pages)
     said = f"{len(pages)} pages, {sum(len(p.links) for p in pages.values())} links"
     chromium = shutil.which(os.environ.get("CHROMIUM", "chromium"))
     if chromium is None:
