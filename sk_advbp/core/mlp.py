@@ -222,7 +222,17 @@ class MultilayerPerceptron(nn.Module):
 
     @classmethod
     def from_nets(cls, nets: Sequence[MultilayerPerceptron]) -> MultilayerPerceptron:
-        """Return one perceptron with copies of the weights of single ones of the same layers."""
+        """Return one perceptron of several nets, from single ones.
+
+        Parameters
+        ----------
+        nets : sequence of MultilayerPerceptron
+            With the same layers; their weights are copied.
+
+        Returns
+        -------
+        several : MultilayerPerceptron
+        """
         first = nets[0]
         sizes = [layer.in_features for layer in first.layers]
         stacked = cls(
@@ -242,7 +252,13 @@ class MultilayerPerceptron(nn.Module):
         return stacked
 
     def nets(self) -> list[MultilayerPerceptron]:
-        """Return each net as a perceptron of its own, with a copy of its weights."""
+        """Return each net as a perceptron of its own.
+
+        Returns
+        -------
+        singles : list of MultilayerPerceptron
+            With copies of the weights.
+        """
         if self.n_nets is None:
             return [self]
         sizes = [layer.in_features for layer in self.layers]

@@ -1,0 +1,1 @@
+"""How far probabilities and error bars can be trusted, of one net and of several."""
