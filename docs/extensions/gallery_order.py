@@ -11,6 +11,7 @@ FIRST = (
     "table_with_categories",
     "convolutional",
     "early_stopping",
+    "several_nets",
     "regression",
     "dask_search",
 )
