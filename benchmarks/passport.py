@@ -18,7 +18,7 @@ from sk_advbp import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
-# What decides about figures; documentation and other results do not.
+# What decides about figures; documentation and other results do not. For git * goes into folders.
 CODE = ["sk_advbp", "benchmarks/*.py"]
 
 
