@@ -67,16 +67,23 @@ def say(line):
     print(line, file=sys.stderr, flush=True)
 
 
-def interleaved(contestants, repeats, label):
-    """Return {name: [measured value of each round]}."""
-    names, values = list(contestants), {name: [] for name in contestants}
+def rounds(names, repeats):
+    """Yield (round, from 1; the names in their order), each beginning with another name."""
+    names = list(names)
     for i in range(repeats):
         first = i % len(names)
-        for name in names[first:] + names[:first]:
+        yield i + 1, names[first:] + names[:first]
+
+
+def interleaved(contestants, repeats, label):
+    """Return {name: [measured value of each round]}."""
+    values = {name: [] for name in contestants}
+    for i, names in rounds(contestants, repeats):
+        for name in names:
             gc.collect()
             values[name].append(float(contestants[name]()))
-        now = ", ".join(f"{name} {in_digits(values[name][-1])}" for name in names)
-        say(f"{label}, round {i + 1}/{repeats}: {now}")
+        now = ", ".join(f"{name} {in_digits(of[-1])}" for name, of in values.items())
+        say(f"{label}, round {i}/{repeats}: {now}")
     return values
 
 
@@ -110,8 +117,7 @@ def compare(
     measured = {name: figure(values[name], unit, limits.get(name)) for name in contestants}
     ratios = []
     for our, name in product(ours, [name for name in contestants if name not in ours]):
-        of_rounds = [a / b for a, b in zip(values[our], values[name], strict=True)]
-        of_pair = figure(of_rounds, "", *targets.get((our, name), ()))
+        of_pair = ratio(values[our], values[name], *targets.get((our, name), ()))
         ratios.append({"ours": our, "to": name} | of_pair)
     return {"on": on, "threads": threads, "measured": measured, "ratios": ratios}
 
@@ -120,6 +126,12 @@ def figure(values, unit, must=None, hoped=None):
     """Return median, extremes and all of the `values`, and what they are wanted to be at most."""
     found = {"median": median(values), "min": min(values), "max": max(values), "unit": unit}
     return found | {"must": must, "hoped": hoped, "values": list(values)}
+
+
+def ratio(ours, others, must=None, hoped=None):
+    """Return the figure of the ratios within the rounds."""
+    of_rounds = [a / b for a, b in zip(ours, others, strict=True)]
+    return figure(of_rounds, "", must, hoped)
 
 
 def in_digits(value):

@@ -18,7 +18,7 @@ from sk_advbp import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
-# What decides about figures; documentation and other results do not.
+# What decides about figures; documentation and other results do not. For git * goes into folders.
 CODE = ["sk_advbp", "benchmarks/*.py"]
 
 
@@ -30,7 +30,8 @@ def _processor():
     return next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")
 
 
-def _git(*arguments):
+def git(*arguments):
+    """Return what git says in this checkout; None where it fails."""
     try:
         return subprocess.run(
             ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
@@ -44,8 +45,8 @@ def passport():
     return {
         "command": shlex.join(["python", *sys.orig_argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _git("rev-parse", "HEAD"),
-        "uncommitted": bool(_git("status", "--porcelain", "--", *CODE)),
+        "commit": git("rev-parse", "HEAD"),
+        "uncommitted": bool(git("status", "--porcelain", "--", *CODE)),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),

@@ -95,19 +95,23 @@ def adversarial_loop_in_full(work):
     return loop_by_hand(work, move)
 
 
+def settings(work):
+    """Return our parameters for the work, ε apart, with a constant rate as the others have."""
+    return {
+        "hidden_layer_sizes": work.hidden,
+        "lr": work.lr,
+        "lr_schedule": "constant",
+        "batch_size": work.batch_size,
+        "max_epochs": work.epochs,
+        "dtype": "float32",
+        "device": "cpu",
+        "random_state": 0,
+    }
+
+
 def ours(work, **options):
-    """Return `AdvBPClassifier` for the work, with a constant rate as the others have."""
-    return AdvBPClassifier(
-        work.hidden,
-        lr=work.lr,
-        lr_schedule="constant",
-        batch_size=work.batch_size,
-        max_epochs=work.epochs,
-        dtype="float32",
-        device="cpu",
-        random_state=0,
-        **{"epsilon": work.epsilon} | options,
-    )
+    """Return `AdvBPClassifier` for the work."""
+    return AdvBPClassifier(**settings(work) | {"epsilon": work.epsilon} | options)
 
 
 class AdversarialSkorch(NeuralNetClassifier):

@@ -14,7 +14,7 @@ import json
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from benchmarks.harness import errors_by_method
+from benchmarks.harness import errors_by_method, in_words
 from benchmarks.passport import RESULTS
 from benchmarks.report import command, errors_and_ranks
 from benchmarks.reproduction.findings import SENTENCES, TABLES, Findings
@@ -37,12 +37,10 @@ def _rows_of_comparisons(comparisons):
     for comparison in comparisons:
         title = f"{comparison['on']} (threads: {comparison['threads']})"
         for name, value in comparison["measured"].items():
-            low, middle, high = (f"{value[key]:.3g}" for key in ("min", "median", "max"))
             ratios = [
                 f"{r['ours']}: {r['median']:.2f}" for r in comparison["ratios"] if r["to"] == name
             ]
-            shown = f"{middle} ({low} – {high}) {value['unit']}".rstrip()
-            rows.append([title, name, shown, ", ".join(ratios)])
+            rows.append([title, name, in_words(value), ", ".join(ratios)])
             title = ""
     return rows
 
