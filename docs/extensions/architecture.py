@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
+# Folders from the top down, each with what it is about and some of its files.
 LAYERS = [
-    ("scikit-learn's side", ["classifier.py", "regressor.py", "search.py"]),
-    ("the contract: parameters, validation, seeds, dtype",
-     ["estimator.py", "training_data.py", "parameters.py"]),
-    ("skorch's side: the training", ["net.py", "components.py", "callbacks.py"]),
-    ("torch's side: pure functions of tensors, small modules",
-     ["perturbation.py", "backprop.py", "attacks.py", "mlp.py", "batches.py", "stacked.py"]),
-]  # fmt: skip
-BESIDE = ["robustness.py", "display.py", "art.py", "__main__.py"]
+    ("command/", "python -m sk_advbp", ["comparison", "datasets", "options"]),
+    ("robustness/", "how hard is it to fool?", ["scores", "pipelines", "displays", "art"]),
+    ("estimators/", "scikit-learn's contract", ["classifier", "regressor", "search", "base"]),
+    ("training/", "what differs from skorch", ["net", "components", "batches", "stacked"]),
+    ("core/", "the paper, in torch alone", ["perturbation", "backprop", "mlp", "attacks"]),
+]
 WIDTH, HEIGHT, GAP = 640, 66, 26
 
 
@@ -31,11 +30,13 @@ def arrow(x, y):
 
 def drawing():
     """Return the drawing as SVG."""
-    parts, y = [box(0, 0, WIDTH, "beside: uses the estimators from outside", BESIDE)], 0
-    for title, files in LAYERS:
-        parts.append(arrow(WIDTH / 2, y + HEIGHT))
+    parts, y = [], 0
+    for folder, about, files in LAYERS:
+        if parts:
+            parts.append(arrow(WIDTH / 2, y - GAP))
+        parts.append(box(0, y, WIDTH, f"{folder}  {about}", files))
         y += HEIGHT + GAP
-        parts.append(box(0, y, WIDTH, title, files))
+    y -= GAP + HEIGHT
     style = (
         ".box{fill:#e8f1fa;stroke:#3572a5}.arrow{fill:none;stroke:#3572a5;stroke-width:2}"
         "text{font-family:sans-serif;text-anchor:middle;fill:#16324a}"
