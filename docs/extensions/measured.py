@@ -1,8 +1,8 @@
 """Figures in the pages, read from the JSON files of the benchmarks: none is typed by hand.
 
 ``.. measured:: NAME`` shows ``benchmarks/results/NAME.json``, or the runs of a folder of that name,
-as a table, with where it comes from below it; ``.. measured-all::`` all of them, each under the name of its file. A file that is
-not there shows nothing, so that a page may be written before its figures.
+as a table, with where it comes from below it; ``.. measured-all::`` all of the files, each under
+its name. What is not there shows nothing, so that a page may be written before its figures.
 
 ``.. reproduced:: NAME`` shows a table of ``benchmarks/reproduction/findings.py``, or its sentences
 under that name where the name ends in ``sentences``; ``.. reproduced-from::`` what all of these
