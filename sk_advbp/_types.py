@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, TypeAlias, TypedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,10 @@ Labels: TypeAlias = NDArray[np.generic]
 RandomState: TypeAlias = int | np.random.RandomState | None
 Clip: TypeAlias = tuple[ArrayLike, ArrayLike]
 Epsilons: TypeAlias = Sequence[float] | NDArray[np.number]
+ClassWeight: TypeAlias = (
+    Mapping[str, float] | Mapping[int, float] | Mapping[float, float] | Literal["balanced"]
+)
+TrainSplit: TypeAlias = Callable[..., tuple[Dataset[object], Dataset[object] | None]]
 
 
 class Sparse(Protocol):
@@ -34,6 +38,7 @@ class Sparse(Protocol):
 
 
 IsSparse: TypeAlias = Callable[[object], TypeIs[Sparse]]
+IsDataset: TypeAlias = Callable[[object], TypeIs[Dataset[Any]]]
 MatrixLike: TypeAlias = ArrayLike | Sparse
 Samples: TypeAlias = MatrixLike | Dataset[object]
 
@@ -43,6 +48,17 @@ class Sliceable(Protocol):
 
     def __getitem__(self, rows: slice, /) -> MatrixLike:
         """Return some of the rows."""
+
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class SizedIterable(Protocol[T_co]):
+    """What can be counted and gone through, such as the mini-batches of an epoch."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[T_co]: ...
 
 
 class Predictor(Protocol):

@@ -9,14 +9,17 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
+from torch.utils.data import Dataset
 
-from sk_advbp import AdvBPClassifier
+from sk_advbp import AdvBPClassifier, AdvBPClassifierCV, AdvBPRegressor
 from sk_advbp.callbacks import OverfittingWatch
 from sk_advbp.command import TrainTest, load_data
 from sk_advbp.core import MultilayerPerceptron, adversarial_gradients, perturb
+from sk_advbp.core.mlp import StackedLinear
 from sk_advbp.robustness import (
     AdversarialExamplesDisplay,
     AdversarialScorer,
@@ -36,11 +39,58 @@ Floats = NDArray[np.floating]
 def core(x: Tensor, y: Tensor, module: MultilayerPerceptron) -> None:
     assert_type(perturb(lambda x: x.sum(), x, 0.1, norm="l2", clip=(0.0, 1.0)), Tensor)
     assert_type(module.forward(x), Tensor)
-    assert_type(module.layers[0], torch.nn.Linear)
+    assert_type(module.layers[0], torch.nn.Linear | StackedLinear)
     weights, biases = [layer.weight for layer in module.layers], [torch.zeros(2)]
     step = adversarial_gradients(x, y, weights, biases, activation="relu", output="softmax")
     assert_type(step, tuple[Tensor, Tensor, Sequence[Tensor], Sequence[Tensor]])
     perturb(lambda x: x.sum(), x, 0.1, norm="l1")  # type: ignore[arg-type]
+
+
+def classifier(X: Floats, y: list[str], data: Dataset[tuple[Tensor, int]]) -> None:
+    net = AdvBPClassifier((8,), "tanh", norm="l2", clip=(0, 1), class_weight={"a": 2, "b": 1})
+    assert_type(AdvBPClassifier().fit(X, y), AdvBPClassifier)
+    assert_type(net.fit(data).partial_fit(X, y, ["a", "b"]), AdvBPClassifier)
+    assert_type(net.set_params(lr=0.1).predict(X), NDArray[np.generic])
+    assert_type(net.predict_proba(X), Floats)
+    assert_type(net.predict_log_proba(X), Floats)
+    assert_type(net.score(X, y), float)
+    assert_type(net.adversarial_examples(X, y, epsilon=0.1, attack="pgd"), Floats)
+    assert_type(net.estimators_, list[AdvBPClassifier])
+    assert_type(net.classes_, NDArray[np.generic])
+    assert_type(net.loss_curve_, list[float])
+    AdvBPClassifier(norm="l1")  # type: ignore[arg-type]
+    AdvBPClassifier(activation=torch.nn.ReLU)  # type: ignore[arg-type]
+    AdvBPClassifier((8,), "relu", 5)  # type: ignore[call-arg]
+    net.fit(X, y, weights=X[:, 0])  # type: ignore[call-arg]
+    net.adversarial_examples(X, y, 0.1)  # type: ignore[call-arg]
+    net.predict_proba(X).argmax(axis="classes")  # type: ignore[call-overload]
+
+
+def search(X: Floats, y: list[str]) -> None:
+    net = AdvBPClassifierCV((8,), epsilons=[0, 0.1], cv=StratifiedKFold(3), selection="one_se")
+    assert_type(AdvBPClassifierCV().fit(X, y), AdvBPClassifierCV)
+    assert_type(net.predict(X), NDArray[np.generic])
+    assert_type(net.predict_proba(X), Floats)
+    assert_type(net.predict_log_proba(X), Floats)
+    assert_type(net.score(X, y), float)
+    assert_type(net.adversarial_examples(X, y, clip=None), Floats)
+    assert_type(net.estimators_, list[AdvBPClassifier])
+    assert_type(net.epsilon_, float)
+    AdvBPClassifierCV(selection="worst")  # type: ignore[arg-type]
+    net.partial_fit(X, y)  # type: ignore[operator]
+
+
+def regressor(X: Floats, y: Floats) -> None:
+    net = AdvBPRegressor(module=torch.nn.Linear(4, 1), optimizer=torch.optim.SGD, device="cpu")
+    assert_type(AdvBPRegressor().fit(X, y), AdvBPRegressor)
+    assert_type(net.partial_fit(X, y, sample_weight=y), AdvBPRegressor)
+    assert_type(net.predict(X), Floats)
+    assert_type(net.score(X, y), float)
+    assert_type(net.adversarial_examples(X, y), Floats)
+    assert_type(net.estimators_, list[AdvBPRegressor])
+    AdvBPRegressor(lr_schedule="cosine")  # type: ignore[arg-type]
+    net.partial_fit(X, y, classes=[0, 1])  # type: ignore[call-arg]
+    net.predict_proba(X)  # type: ignore[operator]
 
 
 def training(X: Floats, y: NDArray[np.int64]) -> None:

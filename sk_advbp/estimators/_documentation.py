@@ -1,5 +1,7 @@
 """Where the built documentation is, for the links to it."""
 
+from __future__ import annotations
+
 import os
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 BUILT = Path(__file__).parents[2] / "docs" / "_build" / "html"
 
 
-def documentation_address():
+def documentation_address() -> str:
     """Return the address of the documentation, which ends in a slash; empty where there is none.
 
     In this order: the environment's ``SK_ADVBP_DOCS``; the address that pyproject.toml declares
@@ -20,7 +22,7 @@ def documentation_address():
     return BUILT.as_uri() + "/" if (BUILT / "index.html").is_file() else ""
 
 
-def published_address():
+def published_address() -> str:
     """Return the address in the metadata of the installed package; empty where there is none."""
     try:
         declared = metadata("sk_advbp").get_all("Project-URL", [])

@@ -1,8 +1,11 @@
 """`adversarial_examples`, which a fitted estimator makes against itself."""
 
+from __future__ import annotations
+
 import numbers
 from contextlib import contextmanager
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,12 +16,28 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length
-from skorch.utils import is_dataset
 
 from sk_advbp.core.attacks import ATTACKS, Objective, perceptron_gradient
 from sk_advbp.parameters import check_clip, check_epsilon, check_seed
-from sk_advbp.training.batches import ArrayDataset, dense
+from sk_advbp.training.batches import ArrayDataset, dense, is_dataset
 from sk_advbp.training.reach import Reach
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Literal
+
+    from numpy.typing import ArrayLike
+    from torch import Generator, Tensor
+    from torch.nn import Module
+    from torch.utils.data import Dataset
+
+    from sk_advbp._types import Clip, Floats, Matrix, MatrixLike, RandomState, Samples
+    from sk_advbp.core.attacks import Attack
+    from sk_advbp.core.perturbation import Norm
+    from sk_advbp.training.batches import Batch
+    from sk_advbp.training.net import AdversarialNet as Net
+else:  # a mixin of such a net
+    Net = object
 
 __all__ = ["AdversaryMixin"]
 
@@ -33,14 +52,14 @@ _CONSTRAINTS = {
 }
 
 
-def restart_generators(n_restarts, random_state):
+def restart_generators(n_restarts: int, random_state: RandomState) -> list[Generator]:
     """Return a generator for each restart of PGD, so that batches can take turns."""
     seeds = np.random.SeedSequence(check_seed(random_state)).generate_state(n_restarts, np.uint64)
     return [torch.Generator().manual_seed(int(seed) % 2**63) for seed in seeds]
 
 
 @contextmanager
-def evaluation_mode(module, device):
+def evaluation_mode(module: Module, device: torch.device) -> Iterator[None]:
     """Switch `module` to evaluation; its modes and torch's random states are as before then."""
     modes = [(m, m.training) for m in module.modules()]
     module.eval()
@@ -52,7 +71,7 @@ def evaluation_mode(module, device):
             m.training = training
 
 
-def in_form_of(X, x, moved):
+def in_form_of(X: Any, x: Matrix, moved: Floats) -> Floats:
     """Return `moved` as an array like `X`, which validation had made `x`.
 
     A value that did not move keeps all the digits that it had in `X`, and a DataFrame its
@@ -67,23 +86,23 @@ def in_form_of(X, x, moved):
     return moved
 
 
-class AdversaryMixin:
+class AdversaryMixin(Net):
     """The attacks of `sk_advbp.core.attacks` as a method of an estimator, on arrays."""
 
     def adversarial_examples(
         self,
-        X,
-        y=None,
+        X: MatrixLike,
+        y: ArrayLike | None = None,
         *,
-        epsilon=None,
-        attack="fgsm",
-        norm=None,
-        clip="same",
-        n_steps=20,
-        step_size=None,
-        n_restarts=1,
-        random_state=None,
-    ):
+        epsilon: ArrayLike | None = None,
+        attack: Attack = "fgsm",
+        norm: Norm | None = None,
+        clip: Clip | Literal["same"] | None = "same",
+        n_steps: int = 20,
+        step_size: float | None = None,
+        n_restarts: int = 1,
+        random_state: RandomState = None,
+    ) -> Floats:
         """Move each sample, within ε, to where the fitted net errs.
 
         Parameters
@@ -146,7 +165,7 @@ class AdversaryMixin:
         self.check_is_fitted()
         x = self._validated(X, reset=False)
         check_consistent_length(x, y)
-        options = {"epsilon": epsilon, "attack": attack, "norm": norm, "clip": clip}
+        options: dict[str, Any] = {"epsilon": epsilon, "attack": attack, "norm": norm, "clip": clip}
         options |= {"n_steps": n_steps, "step_size": step_size, "n_restarts": n_restarts}
         options["random_state"] = random_state
         # Of a regressor there are no predicted labels, and `_attacked_target` says so.
@@ -158,7 +177,13 @@ class AdversaryMixin:
             moved = torch.cat([moved.cpu() for _, moved in batches]).numpy()
         return in_form_of(X, x, moved)
 
-    def _attacked_accuracy(self, X, y, sample_weight=None, **options):
+    def _attacked_accuracy(
+        self,
+        X: Samples,
+        y: ArrayLike | None,
+        sample_weight: Any = None,
+        **options: Any,
+    ) -> float:
         """Return the accuracy under attack, which is at rest where a sample is fooled.
 
         Parameters
@@ -183,7 +208,14 @@ class AdversaryMixin:
             fooled = [objective.judge(moved)[1].cpu() for objective, moved in batches]
         return float(np.average(~torch.cat(fooled).numpy(), weights=sample_weight))
 
-    def _attacked_batches(self, dataset, *, predicted=False, until_fooled=False, **options):
+    def _attacked_batches(
+        self,
+        dataset: Dataset[object],
+        *,
+        predicted: bool = False,
+        until_fooled: bool = False,
+        **options: Any,
+    ) -> Iterator[tuple[Objective, Tensor]]:
         """Yield (objective, moved batch) over the `dataset`.
 
         Where the labels are `predicted`, the gradient in closed form finds them on its way.
@@ -195,10 +227,11 @@ class AdversaryMixin:
         if self._has_closed_form():
             gradient = perceptron_gradient(self.module_)
         for x, target in chain.from_iterable(map(self._pieces, self.get_iterator(dataset))):
-            objective = Objective(self._losses_and_errors, None if predicted else target, gradient)
+            against = None if predicted else target  # the gradient in closed form takes None
+            objective = Objective(self._losses_and_errors, against, gradient)  # type: ignore[arg-type]
             yield objective, ATTACKS[attack](objective, x, **move)
 
-    def _pieces(self, batch):
+    def _pieces(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the (x, target) of a batch as tensors, on the processor a piece at a time.
 
         An activation of some 4 MB is memory that is used again; one of 32 MB is asked of the
@@ -210,7 +243,16 @@ class AdversaryMixin:
         rows = max(1, self._rows_at_once() // 512) * 64
         return zip(x.split(rows), target.split(rows), strict=True)
 
-    def _attack_options(self, *, epsilon, attack, norm, clip, step_size, **of_pgd):
+    def _attack_options(
+        self,
+        *,
+        epsilon: ArrayLike | None,
+        attack: Attack,
+        norm: Norm | None,
+        clip: Clip | str | None,
+        step_size: float | None,
+        **of_pgd: Any,
+    ) -> tuple[Attack, dict[str, Any]]:
         """Return the attack's name and its arguments, checked and as tensors."""
         given = {"attack": attack, "norm": norm, "step_size": step_size} | of_pgd
         constraints = {name: _CONSTRAINTS[name] for name in given}
@@ -223,7 +265,7 @@ class AdversaryMixin:
             norm or trained.norm,
             check_clip(trained.clip if isinstance(clip, str) else clip, shape),
         )
-        move = reach.on(self.device_, self.dtype_)
+        move: dict[str, Any] = {**reach.on(self.device_, self.dtype_)}
         if attack == "pgd":
             n_steps = of_pgd["n_steps"]
             generators = restart_generators(of_pgd["n_restarts"], of_pgd["random_state"])
@@ -231,7 +273,7 @@ class AdversaryMixin:
             move["generators"] = generators
         return attack, move
 
-    def _losses_and_errors(self, x, target):
+    def _losses_and_errors(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (loss, misclassified), each of shape (n,)."""
         losses, fooled = self._row_losses(x, target)
         return (losses.flatten(1).sum(1) if losses.ndim > 1 else losses), fooled

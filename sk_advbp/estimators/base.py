@@ -3,19 +3,23 @@
 Written once for classifier and regressor; `training_data` has what becomes of the data.
 """
 
+from __future__ import annotations
+
 import difflib
 import inspect
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
+import sklearn.callback
 import torch
 from sklearn.base import BaseEstimator, clone
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
-from skorch.utils import get_map_location, is_dataset
+from skorch.utils import get_map_location
 
 from sk_advbp.core.optimizers import ELEMENTWISE_OPTIMIZERS
 from sk_advbp.core.perturbation import displace
@@ -31,11 +35,30 @@ from sk_advbp.parameters import (
     check_hidden_layer_sizes,
     check_seed,
 )
-from sk_advbp.training.batches import ArrayDataset
+from sk_advbp.training.batches import ArrayDataset, is_dataset
 from sk_advbp.training.net import AdversarialNet
 from sk_advbp.training.reach import Reach
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any, NoReturn, Self, TypeVar
+
+    from numpy.typing import ArrayLike
+    from sklearn.utils import Tags
+    from sklearn.utils.metadata_routing import MetadataRequest
+    from torch import Tensor
+    from torch.nn import Module
+
+    from sk_advbp._types import Floats, Samples
+    from sk_advbp.estimators import training_data
+
+    F = TypeVar("F", bound=Callable[..., object])
+    E = TypeVar("E", bound="AdversarialEstimator")
+
 __all__ = ["AdversarialEstimator"]
+
+# As scikit-learn has it, with a type.
+with_callbacks: Callable[[F], F] = sklearn.callback.with_callbacks
 
 # Bytes of the widest activation when predicting: large products without large memory.
 PREDICTION_BYTES = 2**25
@@ -64,14 +87,19 @@ KNOWLEDGE = (
 CALLBACK_CONTEXT = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
 
 
-@cache
-def _signature_names(estimator_class):
+def _names_in_signature(estimator_class: type) -> set[str]:
     """Return the names of the parameters that ``__init__`` spells out."""
-    parameters = inspect.signature(estimator_class.__init__).parameters.values()
+    # Of the class itself.
+    signature = inspect.signature(estimator_class.__init__)  # type: ignore[misc]
+    parameters = signature.parameters.values()
     return {p.name for p in parameters if p.kind != p.VAR_KEYWORD} - {"self"}
 
 
-def let_go_of_graph(module):
+# With a type: to mypy a class with an untyped base cannot be hashed.
+_signature_names: Callable[[type], set[str]] = cache(_names_in_signature)
+
+
+def let_go_of_graph(module: Module) -> None:
     """Detach the tensors that `module` has kept of a forward pass: torch does not copy others."""
     for part in module.modules():
         for name, value in vars(part).items():
@@ -79,7 +107,7 @@ def let_go_of_graph(module):
                 vars(part)[name] = value.detach()
 
 
-def _is_of_component(name):
+def _is_of_component(name: str) -> bool:
     """Return whether `name` is that of a parameter such as ``optimizer__weight_decay``."""
     prefix, dunder, rest = name.partition("__")
     return prefix in PREFIXES and bool(dunder and rest) and not rest.endswith("_")
@@ -105,9 +133,14 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
 
     _parameter_constraints = CONSTRAINTS
 
+    n_features_in_: int
+    sample_shape_: tuple[int, ...]
+    epsilon_unit_: float | Floats
+    _reach: Reach
+
     # ---- parameters ------------------------------------------------------------------
 
-    def _store(self, arguments):
+    def _store(self, arguments: Mapping[str, Any]) -> None:
         """Keep the arguments of ``__init__``, as they are, as attributes."""
         arguments = {k: v for k, v in arguments.items() if k not in ("self", "__class__")}
         extra = arguments.pop("kwargs")
@@ -117,25 +150,25 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
             if name.startswith("_") or name.endswith("_"):
                 self._refuse_name(name)
         # Not by setattr: skorch's would take a module among the parameters for its own.
-        vars(self).update(arguments, **extra)
+        self.__dict__.update(arguments, **extra)
 
-    def _get_param_names(self):
-        extra = {k for k in vars(self) if not (k.startswith("_") or k.endswith("_"))}
+    def _get_param_names(self) -> list[str]:
+        extra = {k for k in self.__dict__ if not (k.startswith("_") or k.endswith("_"))}
         return sorted(_signature_names(type(self)) | extra)
 
-    def _check_names(self):
+    def _check_names(self) -> None:
         """Raise TypeError for a parameter that nothing would take."""
         for name in self._get_param_names():
             if name not in _signature_names(type(self)) and not _is_of_component(name):
                 self._refuse_name(name)
 
-    def _refuse_name(self, name):
+    def _refuse_name(self, name: str) -> NoReturn:
         known = [*_signature_names(type(self)), *(f"{prefix}__" for prefix in PREFIXES)]
         close = difflib.get_close_matches(name, known, 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise TypeError(f"{type(self).__name__} got an unexpected parameter {name!r}.{hint}")
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters: they count from the next call of ``fit`` or ``partial_fit``.
 
         Those that the net is built from (``hidden_layer_sizes``, ``activation``, ``dropout``,
@@ -156,12 +189,12 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
                     f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: "
                     f"{known!r}."
                 )
-        vars(self).update(params)
+        self.__dict__.update(params)
         if self._training:
             self._apply_virtual_params(params)
         return self
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> None:
         """Raise InvalidParameterError, or TypeError for an unknown name, before any training."""
         self.check_training_readiness()
         self._check_names()
@@ -177,7 +210,7 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
         if self.amp and self.dtype == "float64":
             raise InvalidParameterError("amp=True keeps float32 weights. Got dtype='float64'.")
 
-    def _check_several(self):
+    def _check_several(self) -> None:
         """Raise InvalidParameterError where several nets cannot be trained as one."""
         if self.module is not None:
             raise InvalidParameterError(
@@ -192,10 +225,10 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
                 f"torch.optim. Got {self.optimizer!r}."
             )
 
-    def _validate_params(self):
+    def _validate_params(self) -> None:
         """Do nothing: skorch's checks are part of `_check_parameters`."""
 
-    def _perceptron_parameters(self):
+    def _perceptron_parameters(self) -> dict[str, Any]:
         return {
             "in_features": getattr(self, "n_features_in_", None),
             "out_features": self._targets.n_outputs,
@@ -207,12 +240,12 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
             "output": self._kind_of_output(),
         }
 
-    def initialize(self):
+    def initialize(self) -> Self:
         """Build the parts of the net, as skorch does, and note what they are built from."""
         self._built_from = self._building_parameters()
         return super().initialize()
 
-    def _building_parameters(self):
+    def _building_parameters(self) -> dict[str, Any]:
         names = BUILT_FROM + (PERCEPTRON_BUILT_FROM if self.module is None else ())
         values = {name: getattr(self, name) for name in names}
         if self.module is None:
@@ -221,13 +254,15 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
             values |= {f"{kind}__{k}": v for k, v in self.get_params_for(kind).items()}
         return values
 
-    def _check_unchanged(self):
+    def _check_unchanged(self) -> None:
         """Raise ValueError where the parameters ask for another net than that which is there."""
         before, now = self._built_from, self._building_parameters()
+        assert before is not None  # there is a net
         if self.dtype != "auto":
             before, now = before | {"dtype": self.dtype_}, now | {"dtype": self.dtype}
         for name in before | now:
-            built, asked = before.get(name), now.get(name)
+            built: Any = before.get(name)
+            asked: Any = now.get(name)
             if built is not asked and not np.array_equal(built, asked):
                 raise ValueError(
                     f"Training goes on with the net that was built with {name}={built!r}. Got "
@@ -236,14 +271,31 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
 
     # ---- fit -------------------------------------------------------------------------
 
-    def _fit(self, X, y, sample_weight, *, fresh, incremental=False, **announced):
+    def _fit(
+        self,
+        X: Samples,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        *,
+        fresh: bool,
+        incremental: bool = False,
+        **announced: Any,
+    ) -> Self:
         """Check everything, then train: from the start where `fresh`, else from where it is."""
         with self._unchanged_on_error(fresh):
             data = self._checked(X, y, sample_weight, fresh=fresh, **announced)
             self._train_on(data, fresh=fresh, incremental=incremental)
         return self
 
-    def _checked(self, X, y, sample_weight, *, fresh, **announced):
+    def _checked(
+        self,
+        X: Samples,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        *,
+        fresh: bool,
+        **announced: Any,
+    ) -> training_data.Rows | training_data.Samples:
         """Return the training data, when parameters and data have passed all checks."""
         self._check_parameters()
         if fresh:
@@ -251,7 +303,13 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
             self.device_ = check_device(self.device)
         return self._let_in(X, y, sample_weight, fresh=fresh, **announced)
 
-    def _train_on(self, data, *, fresh, incremental=False):
+    def _train_on(
+        self,
+        data: training_data.Rows | training_data.Samples,
+        *,
+        fresh: bool,
+        incremental: bool = False,
+    ) -> None:
         """Train on `Rows` or `Samples`."""
         dataset, target = self._dataset_of(data)
         self._reach = self._reach_of_training()
@@ -267,12 +325,12 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
         self._displace = displacement
         self.train(dataset, target, incremental=incremental)
 
-    def _reach_of_training(self):
+    def _reach_of_training(self) -> Reach:
         """Return ε in the units of X, the norm and the bounds, as the parameters have them."""
         epsilon = check_epsilon(self.epsilon, self.sample_shape_) * self.epsilon_unit_
         return Reach(epsilon, self.norm, check_clip(self.clip, self.sample_shape_))
 
-    def _displacement(self):
+    def _displacement(self) -> partial[Tensor] | None:
         """Return the map (gradient closure, x) → x'; None where ε = 0 moves nothing."""
         if not self._reach.moves or self.clean_weight == 1:
             return None
@@ -282,16 +340,16 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
         options = {"random_start": self.random_start, "perturbation": self.perturbation}
         return partial(displace, **reach.on(self.device_, self.dtype_), **options)
 
-    def _forget_fit(self):
+    def _forget_fit(self) -> None:
         """Drop all that an earlier fit has left."""
-        for name in list(vars(self)):
+        for name in list(self.__dict__):
             if name in FITTED_BOOKKEEPING or (name.endswith("_") and not name.startswith("__")):
-                del vars(self)[name]
+                del self.__dict__[name]
 
     @contextmanager
-    def _unchanged_on_error(self, fresh):
+    def _unchanged_on_error(self, fresh: bool) -> Iterator[None]:
         """Leave the estimator as it was where the body raises."""
-        before, n_epochs = dict(vars(self)), len(self.history_ or ())
+        before, n_epochs = dict(self.__dict__), len(self.history_ or ())
         if not fresh:
             let_go_of_graph(self.module_)
             trained = ("module_", "criterion_", "optimizer_", "generator_")
@@ -300,9 +358,9 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
         try:
             yield
         except BaseException:
-            before |= {k: v for k, v in vars(self).items() if k in CALLBACK_CONTEXT}
-            vars(self).clear()
-            vars(self).update(before)
+            before |= {k: v for k, v in self.__dict__.items() if k in CALLBACK_CONTEXT}
+            self.__dict__.clear()
+            self.__dict__.update(before)
             if not fresh:
                 del self.history[n_epochs:]
             raise
@@ -312,21 +370,23 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
     _doc_link_module = "sk_advbp"
 
     @property
-    def _doc_link_template(self):
+    def _doc_link_template(self) -> str:
         """The page of the API to which the HTML representation links; empty for no link."""
         address = documentation_address()
         return address and f"{address}generated/names/sk_advbp.{{estimator_name}}.html"
 
     # ---- after fit -------------------------------------------------------------------
 
-    def check_is_fitted(self, attributes=None, *args, **kwargs):
+    def check_is_fitted(
+        self, attributes: str | Sequence[str] | None = None, *args: object, **kwargs: Any
+    ) -> None:
         """Raise sklearn.exceptions.NotFittedError before ``fit``."""
         check_is_fitted(self, attributes, *args, **kwargs)
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return self.initialized_ and hasattr(self, "n_features_in_")
 
-    def _rows_at_once(self):
+    def _rows_at_once(self) -> int:
         """Return how many rows to predict at a time within `PREDICTION_BYTES`."""
         if not self._has_own_module:
             return self.batch_size if self.batch_size > 0 else 1024
@@ -336,12 +396,12 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
     # ---- several nets ----------------------------------------------------------------
 
     @property
-    def estimators_(self):
+    def estimators_(self) -> Sequence[AdversarialEstimator]:
         """The nets as fitted estimators of their own: list of `n_nets`, to see them disagree."""
         self.check_is_fitted_attribute("estimators_")
         return [self._alone(number, self._single()) for number in range(self.n_nets)]
 
-    def _alone(self, number, single):
+    def _alone(self, number: int, single: E) -> E:
         """Return one of the nets as the estimator that it would be by itself, from `single`."""
         alone = self._knowing_the_data(single)
         alone.generator_ = torch.Generator().manual_seed(check_seed(alone.random_state))
@@ -354,37 +414,45 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
             alone.history.record("train_loss", loss)
         return alone
 
-    def _single(self):
+    def _single(self) -> AdversarialEstimator:
         """Return the unfitted estimator of one net."""
         return clone(self).set_params(n_nets=1, callbacks=None)
 
-    def _knowing_the_data(self, net):
+    def _knowing_the_data(self, net: E) -> E:
         """Return `net` with what this estimator knows of its data."""
-        vars(net).update({name: vars(self)[name] for name in KNOWLEDGE if name in vars(self)})
+        own = self.__dict__
+        net.__dict__.update({name: own[name] for name in KNOWLEDGE if name in own})
         return net
 
     # ---- predictions -----------------------------------------------------------------
 
-    def _logits(self, X):
+    if TYPE_CHECKING:  # scikit-learn has no types
+
+        def score(
+            self, X: Samples, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+        ) -> float:
+            """Return the accuracy of a classifier, R² of a regressor."""
+
+    def _logits(self, X: Samples) -> Tensor:
         """Return the module's output for X, a tensor on the CPU."""
         self.check_is_fitted()
         if not is_dataset(X):
             X = ArrayDataset(self._validated(X, reset=False))
         return torch.cat(list(self.forward_iter(X, training=False, device="cpu")))
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         # skorch would replace the parameter `device` by what it finds on this machine.
         given, resolved = state["device"], state.get("device_", "cpu")
         available = str(get_map_location(resolved))
         super().__setstate__(state | {"device": available})
-        vars(self)["device"] = given
+        self.__dict__["device"] = given
         if "device_" in state:
             self.device_ = available
 
-    def __repr__(self, N_CHAR_MAX=700):
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         return BaseEstimator.__repr__(self, N_CHAR_MAX)
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> MetadataRequest:
         """Return the metadata that this estimator asks for.
 
         Returns
@@ -393,31 +461,31 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
         """
         return self._get_metadata_request()
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
 
     @property
-    def n_iter_(self):
+    def n_iter_(self) -> int:
         """Number of epochs that were run."""
         self.check_is_fitted_attribute("n_iter_")
         return len(self.history)
 
     @property
-    def loss_curve_(self):
+    def loss_curve_(self) -> list[float]:
         """Mean of the minimised loss in each epoch."""
         self.check_is_fitted_attribute("loss_curve_")
         return [row["train_loss"] for row in self.history]
 
     @property
-    def validation_scores_(self):
+    def validation_scores_(self) -> list[float] | None:
         """Score on the held-out data after each epoch; None where nothing was held out."""
         self.check_is_fitted_attribute("validation_scores_")
         scores = [row[self.valid_score] for row in self.history if self.valid_score in row]
         return scores or None
 
-    def check_is_fitted_attribute(self, name):
+    def check_is_fitted_attribute(self, name: str) -> None:
         """Raise AttributeError, as for any attribute that is not there before ``fit``."""
         if not self.__sklearn_is_fitted__():
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -1,18 +1,44 @@
 """`AdvBPClassifier`: labels, their losses, probabilities."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
-from sklearn.callback import with_callbacks
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_class_weight
 from skorch import NeuralNetClassifier
-from skorch.utils import is_dataset, to_tensor
+from skorch.utils import to_tensor
 from torch import nn
 from torch.nn import functional as F
 
-from sk_advbp.estimators.base import AdversarialEstimator
+from sk_advbp.estimators.base import AdversarialEstimator, with_callbacks
 from sk_advbp.estimators.targets import Labels
-from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput
+from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput, is_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, Literal, Self
+
+    from numpy.typing import ArrayLike, NDArray
+    from skorch.callbacks import Callback
+    from torch import Tensor
+    from torch.utils.data import Dataset
+
+    from sk_advbp._types import (
+        ClassWeight,
+        Clip,
+        Floats,
+        MatrixLike,
+        RandomState,
+        Samples,
+        TrainSplit,
+    )
+    from sk_advbp.core.mixture import Output
+    from sk_advbp.core.mlp import Activation
+    from sk_advbp.core.perturbation import Norm, Perturbation
+    from sk_advbp.training.net import Input
 
 __all__ = ["AdvBPClassifier"]
 
@@ -20,11 +46,11 @@ __all__ = ["AdvBPClassifier"]
 class LogisticOutputLoss(nn.Module):
     """Binary cross-entropy of one logistic unit a class, summed over the classes."""
 
-    def __init__(self, reduction="none"):
+    def __init__(self, reduction: str = "none") -> None:
         super().__init__()
         self.reduction = reduction
 
-    def forward(self, logits, target):
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each row.
 
         Parameters
@@ -37,7 +63,10 @@ class LogisticOutputLoss(nn.Module):
         return F.binary_cross_entropy_with_logits(logits, one_hot, reduction="none").sum(1)
 
 
-CRITERIA = {"softmax": nn.CrossEntropyLoss, "logistic": LogisticOutputLoss}
+CRITERIA: dict[str, type[nn.Module]] = {
+    "softmax": nn.CrossEntropyLoss,
+    "logistic": LogisticOutputLoss,
+}
 
 
 class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
@@ -279,55 +308,57 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: Activation = "relu",
         *,
-        n_nets=1,
-        epsilon=0.08,
-        epsilon_unit="absolute",
-        norm="linf",
-        clip=None,
-        clean_weight=0.0,
-        random_start=0.0,
-        perturbation="adversarial",
-        dropout=0.0,
-        input_dropout=0.0,
-        output="softmax",
-        module=None,
-        criterion=None,
-        optimizer=torch.optim.Adam,
-        lr=0.005,
-        lr_schedule="linear",
-        max_epochs=100,
-        batch_size=64,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        tol=1e-4,
-        class_weight=None,
-        classes=None,
-        train_split=None,
-        callbacks=None,
-        predict_nonlinearity="auto",
-        warm_start=False,
-        verbose=0,
-        device="auto",
-        dtype="auto",
-        perturbation_dtype="auto",
-        amp=False,
-        compile=False,
-        use_caching="auto",
-        torch_load_kwargs=None,
-        iterator_train=Batches,
-        iterator_valid=Batches,
-        dataset=ArrayDataset,
-        random_state=None,
-        **kwargs,
-    ):
+        n_nets: int = 1,
+        epsilon: ArrayLike = 0.08,
+        epsilon_unit: Literal["absolute", "std"] | ArrayLike = "absolute",
+        norm: Norm = "linf",
+        clip: Clip | None = None,
+        clean_weight: float = 0.0,
+        random_start: float = 0.0,
+        perturbation: Perturbation = "adversarial",
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        output: Literal["softmax", "logistic"] = "softmax",
+        module: Callable[..., nn.Module] | nn.Module | None = None,
+        criterion: Callable[..., nn.Module] | None = None,
+        optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+        lr: float = 0.005,
+        lr_schedule: Literal["linear", "constant"] = "linear",
+        max_epochs: int = 100,
+        batch_size: int = 64,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        class_weight: ClassWeight | None = None,
+        classes: ArrayLike | None = None,
+        train_split: TrainSplit | None = None,
+        callbacks: list[Callback] | Literal["disable"] | None = None,
+        predict_nonlinearity: Callable[[Tensor], Tensor] | Literal["auto"] | None = "auto",
+        warm_start: bool = False,
+        verbose: int = 0,
+        device: str | torch.device = "auto",
+        dtype: Literal["auto", "float32", "float64"] = "auto",
+        perturbation_dtype: Literal["auto", "float32", "bfloat16"] = "auto",
+        amp: bool = False,
+        compile: bool = False,
+        use_caching: bool | Literal["auto"] = "auto",
+        torch_load_kwargs: dict[str, object] | None = None,
+        iterator_train: Callable[..., Iterable[object]] = Batches,
+        iterator_valid: Callable[..., Iterable[object]] = Batches,
+        dataset: Callable[..., Dataset[object]] = ArrayDataset,
+        random_state: RandomState = None,
+        **kwargs: Any,
+    ) -> None:
         self._store(locals())
 
     @with_callbacks
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(
+        self, X: Samples, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train on X and y, from scratch unless ``warm_start=True``.
 
         Parameters
@@ -355,7 +386,13 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         return self._fit(X, y, sample_weight, fresh=fresh)
 
     @with_callbacks
-    def partial_fit(self, X, y=None, classes=None, sample_weight=None):
+    def partial_fit(
+        self,
+        X: Samples,
+        y: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train one epoch at the constant rate `lr`, from the present weights.
 
         skorch's trains `max_epochs`; this one is scikit-learn's. It never holds data out, and
@@ -385,10 +422,17 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
 
     # ---- targets ---------------------------------------------------------------------
 
-    def check_data(self, X, y=None):
+    def check_data(self, X: object, y: object = None) -> None:
         """Do nothing: skorch would take the encoded labels for the classes."""
 
-    def _settle_targets(self, y, sample_weight, *, fresh, classes=None):
+    def _settle_targets(
+        self,
+        y: NDArray[np.generic],
+        sample_weight: Floats | None,
+        *,
+        fresh: bool,
+        classes: ArrayLike | None = None,
+    ) -> None:
         """Fix the labels at the first data: those that are announced, else those of y."""
         if classes is None:
             classes = self.classes
@@ -402,19 +446,21 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
             )
 
     @property
-    def _targets(self):
+    def _targets(self) -> Labels:
         return Labels(self.classes_)
 
     @property
-    def classes_(self):
+    def classes_(self) -> NDArray[np.generic]:
         """The class labels, in the order of the columns of ``predict_proba``."""
-        if "classes_inferred_" in vars(self):
+        if "classes_inferred_" in self.__dict__:
             return self.classes_inferred_
         if self.classes is not None:
             return np.unique(self.classes)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute 'classes_'")
 
-    def _class_weights(self, target, sample_weight):
+    def _class_weights(
+        self, target: NDArray[np.integer], sample_weight: Floats | None
+    ) -> Floats | None:
         """Return the weight that each row has by its class; None without `class_weight`."""
         if self.class_weight is None:
             return None
@@ -434,14 +480,14 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
             )
         return per_class[target]
 
-    def _default_criterion(self):
+    def _default_criterion(self) -> type[nn.Module]:
         return CRITERIA[self.output]
 
-    def _kind_of_output(self):
+    def _kind_of_output(self) -> Output:
         criterion = self.criterion or self._default_criterion()
         return "logistic" if criterion is LogisticOutputLoss else "softmax"
 
-    def batch_score(self, y_pred, y_true, X):
+    def batch_score(self, y_pred: Tensor, y_true: Tensor | ArrayLike, X: Input) -> Tensor:
         """Return the accuracy on a batch, weighted as the loss is."""
         correct = (y_pred.argmax(1) == to_tensor(y_true, y_pred.device)).to(y_pred.dtype)
         if not isinstance(X, WeightedInput):
@@ -450,7 +496,13 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
 
     # ---- predictions -----------------------------------------------------------------
 
-    def _get_predict_nonlinearity(self):
+    if TYPE_CHECKING:
+
+        @property
+        def estimators_(self) -> list[AdvBPClassifier]:
+            """The nets as fitted estimators of their own."""
+
+    def _get_predict_nonlinearity(self) -> Callable[[Tensor], Tensor]:
         """Return the map from logits to probabilities."""
         if callable(self.predict_nonlinearity):
             return self.predict_nonlinearity
@@ -458,12 +510,12 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
             return lambda logits: logits
         return lambda logits: self._log_probabilities(logits).exp()
 
-    def _log_probabilities(self, logits):
+    def _log_probabilities(self, logits: Tensor) -> Tensor:
         if isinstance(self.criterion_, LogisticOutputLoss):
             logits = F.logsigmoid(logits)
         return F.log_softmax(logits, dim=1)
 
-    def predict(self, X):
+    def predict(self, X: Samples) -> NDArray[np.generic]:
         """Predict the class of each sample.
 
         Parameters
@@ -482,7 +534,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
             return codes
         return self.classes_[codes.clip(max=len(self.classes_) - 1)]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Samples) -> Floats:
         """Predict the probability of each class.
 
         Parameters
@@ -496,7 +548,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         proba = self._get_predict_nonlinearity()(self._logits(X)).numpy()
         return np.ones((len(proba), 1), proba.dtype) if len(self.classes_) == 1 else proba
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Samples) -> Floats:
         """Predict the logarithm of the probability of each class.
 
         Parameters
@@ -513,18 +565,18 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         proba = self._log_probabilities(self._logits(X)).numpy()
         return np.zeros((len(proba), 1), proba.dtype) if len(self.classes_) == 1 else proba
 
-    def _attacked_target(self, X, y):
+    def _attacked_target(self, X: MatrixLike, y: ArrayLike | None) -> NDArray[np.integer]:
         """Return the encoded labels that an attack moves X away from."""
         if y is None:
             return self._logits(X).argmax(1).numpy()
         return self._targets.encode(Labels.checked(y))
 
-    def _target(self, y):
+    def _target(self, y: Tensor | ArrayLike) -> Tensor:
         """Return labels as integers, but for a loss of the user's, which may want other ones."""
         y = super()._target(y)
         return y if y.is_floating_point() and self._of_net("criterion") is not None else y.long()
 
-    def _row_losses(self, x, target):
+    def _row_losses(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (loss, misclassified), each of shape (n,)."""
         logits = self.module_(x)
         return self.criterion_(logits, target), logits.argmax(1) != target

@@ -1,10 +1,13 @@
 """Scores of many ε over the folds of a cross-validation, and the choice among them."""
 
+from __future__ import annotations
+
 import inspect
 import math
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,13 +24,28 @@ from sk_advbp.training.batches import as_tensor, dense
 from sk_advbp.training.stacked import Stack, stackable, stacks
 from sk_advbp.training.streams import Member, Stream
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Literal
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from sk_advbp._types import Floats, Matrix
+    from sk_advbp.estimators.classifier import AdvBPClassifier
+
+    Indices = NDArray[np.integer]
+    Scorer = Callable[..., float]
+    Selection = Literal["best", "one_se"]
+    Outcome = Sequence[list[float]]
+
 __all__ = ["Folds", "cross_validated", "results", "selected"]
 
 # A sparse X that takes more memory than this as a dense one is not trained on in stacks.
 DENSE_BYTES = 2**28
 
 
-def selected(epsilons, scores, selection="best"):
+def selected(epsilons: Floats, scores: Floats, selection: Selection = "best") -> int:
     """Return the index of the ε that is chosen by its scores.
 
     Parameters
@@ -64,12 +82,16 @@ def selected(epsilons, scores, selection="best"):
     return _extreme(np.argmax, epsilons, means >= means[best] - standard_error - rounding)
 
 
-def _extreme(argument_of, epsilons, among):
+def _extreme(
+    argument_of: Callable[[Floats], np.intp], epsilons: Floats, among: NDArray[np.bool]
+) -> int:
     candidates = np.flatnonzero(among)
     return int(candidates[argument_of(epsilons[candidates])])
 
 
-def results(epsilons, scores, fit_times, score_times):
+def results(
+    epsilons: Floats, scores: Floats, fit_times: Floats, score_times: Floats
+) -> dict[str, object]:
     """Return ``cv_results_``, as `sklearn.model_selection.GridSearchCV` has it.
 
     Parameters
@@ -77,7 +99,7 @@ def results(epsilons, scores, fit_times, score_times):
     epsilons : ndarray of shape (n_epsilons,)
     scores, fit_times, score_times : ndarray of shape (n_epsilons, n_folds)
     """
-    table = {}
+    table: dict[str, object] = {}
     for name, values in (("fit_time", fit_times), ("score_time", score_times)):
         table[f"mean_{name}"], table[f"std_{name}"] = values.mean(axis=1), values.std(axis=1)
     table["param_epsilon"] = np.ma.MaskedArray(epsilons, mask=False)
@@ -107,18 +129,24 @@ class Folds:
         Arrays of row indices.
     """
 
-    X: object
-    y: np.ndarray
-    target: np.ndarray
-    weight: np.ndarray | None
-    splits: list
+    X: Matrix
+    y: NDArray[np.generic]
+    target: NDArray[np.integer]
+    weight: Floats | None
+    splits: list[tuple[Indices, Indices]]
 
-    def part(self, rows):
+    def part(self, rows: Indices) -> tuple[Matrix, NDArray[np.generic], Floats | None]:
         """Return X, y and weights of `rows`."""
         return self.X[rows], self.y[rows], None if self.weight is None else self.weight[rows]
 
 
-def cross_validated(net, folds, epsilons, scoring=None, n_jobs=None):
+def cross_validated(
+    net: AdvBPClassifier,
+    folds: Folds,
+    epsilons: Floats,
+    scoring: str | Scorer | None = None,
+    n_jobs: int | None = None,
+) -> Floats:
     """Fit every ε on every fold and return what the nets score on the rest.
 
     Parameters
@@ -161,7 +189,7 @@ def cross_validated(net, folds, epsilons, scoring=None, n_jobs=None):
 
 
 @contextmanager
-def _threads_shared_by(jobs):
+def _threads_shared_by(jobs: int) -> Iterator[None]:
     """Let each of `jobs` threads use its share of torch's threads."""
     if jobs == 1:
         yield
@@ -174,7 +202,12 @@ def _threads_shared_by(jobs):
         torch.set_num_threads(before)
 
 
-def score_alone(net, folds, scorer, candidates):
+def score_alone(
+    net: AdvBPClassifier,
+    folds: Folds,
+    scorer: Scorer | None,
+    candidates: Sequence[tuple[float, int]],
+) -> Outcome:
     """Fit one net after the other.
 
     Parameters
@@ -200,7 +233,13 @@ def score_alone(net, folds, scorer, candidates):
     return [list(of_all) for of_all in zip(*outcomes, strict=True)]
 
 
-def score_of(net, scorer, X, y, weight):
+def score_of(
+    net: AdvBPClassifier,
+    scorer: Scorer | None,
+    X: Matrix,
+    y: NDArray[np.generic],
+    weight: Floats | None,
+) -> float:
     """Return the score of a fitted net; weighted where the scorer takes weights."""
     if scorer is None:
         return net.score(X, y, sample_weight=weight)
@@ -214,18 +253,20 @@ def score_of(net, scorer, X, y, weight):
 # ---- nets that are trained together --------------------------------------------------
 
 
-def _fits_dense(X):
+def _fits_dense(X: Matrix) -> bool:
     return X.ndim == 2 and (
         not sparse.issparse(X) or math.prod(X.shape) * X.dtype.itemsize <= DENSE_BYTES
     )
 
 
-def _writable(X):
+def _writable(X: Matrix) -> Floats:
     # Writable: torch warns of others, and threads cannot each silence warnings.
     return np.require(dense(X), requirements="W")
 
 
-def _members(net, folds, candidates):
+def _members(
+    net: AdvBPClassifier, folds: Folds, candidates: Sequence[tuple[float, int]]
+) -> list[tuple[Member, int]]:
     """Return (member of a stack, fold) for each (epsilon, fold)."""
     streams, units = [], []
     for train, _ in folds.splits:
@@ -236,7 +277,12 @@ def _members(net, folds, candidates):
     return [(Member(float(e), units[fold], streams[fold]), fold) for e, fold in candidates]
 
 
-def score_together(net, folds, scorer, candidates):
+def score_together(
+    net: AdvBPClassifier,
+    folds: Folds,
+    scorer: Scorer | None,
+    candidates: Sequence[tuple[Member, int]],
+) -> Outcome:
     """Train nets as a stack, and score each on its fold.
 
     Parameters
@@ -268,6 +314,8 @@ def score_together(net, folds, scorer, candidates):
     return scores, [(trained - start) / n] * n, [(time.perf_counter() - trained) / n] * n
 
 
-def _accuracies(stack, which, X, target, weight):
+def _accuracies(
+    stack: Stack, which: Sequence[int], X: Tensor, target: Tensor, weight: Floats | None
+) -> list[float]:
     correct = (stack.logits(X, which).argmax(2) == target).cpu().numpy()
     return [np.average(of_net, weights=weight) for of_net in correct]

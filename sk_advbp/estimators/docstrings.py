@@ -1,11 +1,17 @@
 """Entries of a docstring that several classes share, written once."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from inspect import cleandoc
+from typing import TypeVar
 
 __all__ = ["shares_parameters"]
 
+C = TypeVar("C", bound=type)
 
-def shares_parameters(source):
+
+def shares_parameters(source: type) -> Callable[[C], C]:
     """Return a decorator that puts entries of the docstring of `source` into that of a class.
 
     The parameters are named in the order of the signature, and a line ``{norm, clip}`` stands
@@ -17,21 +23,22 @@ def shares_parameters(source):
         Its docstring has the entries, in the format of numpydoc.
     """
 
-    def decorated(cls):
-        entries = _entries(cleandoc(source.__doc__).splitlines())
-        lines = cleandoc(cls.__doc__).splitlines()
+    def decorated(cls: C) -> C:
+        entries = _entries(cleandoc(source.__doc__ or "").splitlines())
+        lines = cleandoc(cls.__doc__ or "").splitlines()
         cls.__doc__ = "\n".join(line for given in lines for line in _filled(given, entries))
         return cls
 
     return decorated
 
 
-def _entries(lines):
+def _entries(lines: list[str]) -> dict[str, list[str]]:
     """Return {name: lines} of the parameters and attributes in a numpydoc docstring.
 
     An entry of several names goes by the first.
     """
-    entries, name = {}, None
+    entries: dict[str, list[str]] = {}
+    name = None
     for line in lines[lines.index("Parameters") : lines.index("See Also")]:
         if line[:1].strip():
             name = line.split(" : ")[0].split(",")[0] if " : " in line else None
@@ -43,7 +50,7 @@ def _entries(lines):
     return entries
 
 
-def _filled(line, entries):
+def _filled(line: str, entries: dict[str, list[str]]) -> list[str]:
     """Return the lines that `line` stands for: itself, or the entries that it names."""
     if not (line.startswith("{") and line.endswith("}")):
         return [line]

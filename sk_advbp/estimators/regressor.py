@@ -1,16 +1,43 @@
 """`AdvBPRegressor`: numbers as targets, centred and scaled inside."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
-from sklearn.callback import with_callbacks
 from skorch import NeuralNetRegressor
-from skorch.utils import is_dataset, to_tensor
+from skorch.utils import to_tensor
 from torch import nn
 
-from sk_advbp.estimators.base import AdversarialEstimator
+from sk_advbp.estimators.base import AdversarialEstimator, with_callbacks
 from sk_advbp.estimators.classifier import AdvBPClassifier
 from sk_advbp.estimators.docstrings import shares_parameters
 from sk_advbp.estimators.targets import Numbers
-from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput
+from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput, is_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, Literal, Self
+
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+    from sklearn.utils import Tags
+    from skorch.callbacks import Callback
+    from torch import Tensor
+    from torch.utils.data import Dataset
+
+    from sk_advbp._types import (
+        Clip,
+        Floats,
+        MatrixLike,
+        RandomState,
+        Samples,
+        TrainSplit,
+    )
+    from sk_advbp.core.mixture import Output
+    from sk_advbp.core.mlp import Activation
+    from sk_advbp.core.perturbation import Norm, Perturbation
+    from sk_advbp.training.net import Input
 
 __all__ = ["AdvBPRegressor"]
 
@@ -18,11 +45,11 @@ __all__ = ["AdvBPRegressor"]
 class SquaredError(nn.Module):
     """Squared error, averaged over the outputs."""
 
-    def __init__(self, reduction="none"):
+    def __init__(self, reduction: str = "none") -> None:
         super().__init__()
         self.reduction = reduction
 
-    def forward(self, prediction, target):
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each row.
 
         Parameters
@@ -125,51 +152,53 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: Activation = "relu",
         *,
-        n_nets=1,
-        epsilon=0.08,
-        epsilon_unit="absolute",
-        norm="linf",
-        clip=None,
-        clean_weight=0.0,
-        random_start=0.0,
-        perturbation="adversarial",
-        dropout=0.0,
-        input_dropout=0.0,
-        module=None,
-        criterion=None,
-        optimizer=torch.optim.Adam,
-        lr=0.005,
-        lr_schedule="linear",
-        max_epochs=100,
-        batch_size=64,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        tol=1e-4,
-        train_split=None,
-        callbacks=None,
-        warm_start=False,
-        verbose=0,
-        device="auto",
-        dtype="auto",
-        perturbation_dtype="auto",
-        amp=False,
-        compile=False,
-        use_caching="auto",
-        torch_load_kwargs=None,
-        iterator_train=Batches,
-        iterator_valid=Batches,
-        dataset=ArrayDataset,
-        random_state=None,
-        **kwargs,
-    ):
+        n_nets: int = 1,
+        epsilon: ArrayLike = 0.08,
+        epsilon_unit: Literal["absolute", "std"] | ArrayLike = "absolute",
+        norm: Norm = "linf",
+        clip: Clip | None = None,
+        clean_weight: float = 0.0,
+        random_start: float = 0.0,
+        perturbation: Perturbation = "adversarial",
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        module: Callable[..., nn.Module] | nn.Module | None = None,
+        criterion: Callable[..., nn.Module] | None = None,
+        optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+        lr: float = 0.005,
+        lr_schedule: Literal["linear", "constant"] = "linear",
+        max_epochs: int = 100,
+        batch_size: int = 64,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        train_split: TrainSplit | None = None,
+        callbacks: list[Callback] | Literal["disable"] | None = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        device: str | torch.device = "auto",
+        dtype: Literal["auto", "float32", "float64"] = "auto",
+        perturbation_dtype: Literal["auto", "float32", "bfloat16"] = "auto",
+        amp: bool = False,
+        compile: bool = False,
+        use_caching: bool | Literal["auto"] = "auto",
+        torch_load_kwargs: dict[str, object] | None = None,
+        iterator_train: Callable[..., Iterable[object]] = Batches,
+        iterator_valid: Callable[..., Iterable[object]] = Batches,
+        dataset: Callable[..., Dataset[object]] = ArrayDataset,
+        random_state: RandomState = None,
+        **kwargs: Any,
+    ) -> None:
         self._store(locals())
 
     @with_callbacks
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(
+        self, X: Samples, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train on X and y, from scratch unless ``warm_start=True``.
 
         Parameters
@@ -197,7 +226,9 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
         return self._fit(X, y, sample_weight, fresh=fresh)
 
     @with_callbacks
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(
+        self, X: Samples, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train one epoch at the constant rate `lr`, from the present weights.
 
         The first call fixes how y is centred and scaled. Else as
@@ -217,10 +248,12 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
 
     # ---- targets ---------------------------------------------------------------------
 
-    def check_data(self, X, y=None):
+    def check_data(self, X: object, y: object = None) -> None:
         """Do nothing: y is checked when it is encoded."""
 
-    def _settle_targets(self, y, sample_weight, *, fresh):
+    def _settle_targets(
+        self, y: NDArray[np.float64], sample_weight: Floats | None, *, fresh: bool
+    ) -> None:
         """Fix how y is centred and scaled at the first data."""
         if fresh:
             fixed = Numbers.of(y, sample_weight, self.dtype_)
@@ -228,25 +261,25 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
             self._target_shape = fixed.shape
 
     @property
-    def _targets(self):
+    def _targets(self) -> Numbers:
         return Numbers(self.y_mean_, self.y_scale_, self._target_shape, self.dtype_)
 
-    def _class_weights(self, target, sample_weight):
+    def _class_weights(self, target: Floats, sample_weight: Floats | None) -> None:
         """Return None: there are no classes."""
 
     @property
-    def n_outputs_(self):
+    def n_outputs_(self) -> int:
         """Number of outputs."""
         self.check_is_fitted_attribute("n_outputs_")
         return len(self.y_mean_)
 
-    def _default_criterion(self):
+    def _default_criterion(self) -> type[nn.Module]:
         return SquaredError
 
-    def _kind_of_output(self):
+    def _kind_of_output(self) -> Output:
         return "identity"
 
-    def batch_score(self, y_pred, y_true, X):
+    def batch_score(self, y_pred: Tensor, y_true: Tensor | ArrayLike, X: Input) -> Tensor:
         """Return 1 - the mean squared error on a batch, weighted as the loss is."""
         errors = (y_pred - to_tensor(y_true, y_pred.device)).square().mean(1)
         if not isinstance(X, WeightedInput):
@@ -255,7 +288,13 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
 
     # ---- predictions -----------------------------------------------------------------
 
-    def predict(self, X):
+    if TYPE_CHECKING:
+
+        @property
+        def estimators_(self) -> list[AdvBPRegressor]:
+            """The nets as fitted estimators of their own."""
+
+    def predict(self, X: Samples) -> Floats:
         """Predict y of each sample.
 
         Parameters
@@ -272,11 +311,11 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
         return output if self._training and is_dataset(X) else self._targets.decode(output)
 
     @property
-    def predict_proba(self):
+    def predict_proba(self) -> object:
         """Not there: a regressor has no probabilities."""
         raise AttributeError(f"{type(self).__name__!r} object has no attribute 'predict_proba'")
 
-    def _attacked_target(self, X, y):
+    def _attacked_target(self, X: MatrixLike, y: ArrayLike | None) -> Floats:
         """Return the encoded y that an attack moves X away from."""
         if y is None:
             raise ValueError(
@@ -285,12 +324,12 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
             )
         return self._targets.encode(Numbers.checked(y))
 
-    def _row_losses(self, x, target):
+    def _row_losses(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (loss, misclassified), each of shape (n,); no row is misclassified."""
         losses = self.criterion_(self.module_(x), target)
         return losses, losses.new_zeros(len(x), dtype=torch.bool)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags

@@ -1,20 +1,39 @@
 """`AdvBPClassifierCV`: ε chosen by cross-validation, ε = 0 among the candidates."""
 
+from __future__ import annotations
+
 import numbers
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from sklearn.base import clone
-from sklearn.callback import with_callbacks
 from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import check_cv
 from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 
+from sk_advbp.estimators.base import with_callbacks
 from sk_advbp.estimators.classifier import AdvBPClassifier
 from sk_advbp.estimators.cross_validation import Folds, cross_validated, results, selected
 from sk_advbp.estimators.docstrings import shares_parameters
 from sk_advbp.parameters import check_seed, standard_deviation
 from sk_advbp.training.batches import ArrayDataset, Batches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, Literal, NoReturn, Self
+
+    from numpy.typing import ArrayLike, NDArray
+    from sklearn.model_selection import BaseCrossValidator
+    from skorch.callbacks import Callback
+    from torch import Tensor, nn
+    from torch.utils.data import Dataset
+
+    from sk_advbp._types import ClassWeight, Clip, Floats, Matrix, RandomState, Samples, TrainSplit
+    from sk_advbp.core.mlp import Activation
+    from sk_advbp.core.perturbation import Norm, Perturbation
+    from sk_advbp.estimators.cross_validation import Scorer, Selection
+    from sk_advbp.estimators.training_data import Rows
 
 __all__ = ["AdvBPClassifierCV"]
 
@@ -25,7 +44,7 @@ SMALLEST_STEP, LARGEST_STEP = 0.025, 0.4
 OF_THE_SEARCH = ("epsilons", "cv", "scoring", "selection", "n_jobs", "n_nets")
 
 
-def automatic_path(n_points, unit, deviation):
+def automatic_path(n_points: int, unit: float | Floats, deviation: Floats) -> NDArray[np.float64]:
     """Return 0 and n_points - 1 values of ε up to 0.4 of a typical standard deviation.
 
     Parameters
@@ -149,58 +168,60 @@ class AdvBPClassifierCV(AdvBPClassifier):
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: Activation = "relu",
         *,
-        n_nets=1,
-        epsilons=6,
-        epsilon_unit="absolute",
-        cv=None,
-        scoring=None,
-        selection="best",
-        n_jobs=None,
-        norm="linf",
-        clip=None,
-        clean_weight=0.0,
-        random_start=0.0,
-        perturbation="adversarial",
-        dropout=0.0,
-        input_dropout=0.0,
-        output="softmax",
-        module=None,
-        criterion=None,
-        optimizer=torch.optim.Adam,
-        lr=0.005,
-        lr_schedule="linear",
-        max_epochs=100,
-        batch_size=64,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        tol=1e-4,
-        class_weight=None,
-        classes=None,
-        train_split=None,
-        callbacks=None,
-        predict_nonlinearity="auto",
-        verbose=0,
-        device="auto",
-        dtype="auto",
-        perturbation_dtype="auto",
-        amp=False,
-        compile=False,
-        use_caching="auto",
-        torch_load_kwargs=None,
-        iterator_train=Batches,
-        iterator_valid=Batches,
-        dataset=ArrayDataset,
-        random_state=None,
-        **kwargs,
-    ):
+        n_nets: int = 1,
+        epsilons: int | ArrayLike = 6,
+        epsilon_unit: Literal["absolute", "std"] | ArrayLike = "absolute",
+        cv: int | BaseCrossValidator | Iterable[tuple[ArrayLike, ArrayLike]] | None = None,
+        scoring: str | Scorer | None = None,
+        selection: Selection = "best",
+        n_jobs: int | None = None,
+        norm: Norm = "linf",
+        clip: Clip | None = None,
+        clean_weight: float = 0.0,
+        random_start: float = 0.0,
+        perturbation: Perturbation = "adversarial",
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        output: Literal["softmax", "logistic"] = "softmax",
+        module: Callable[..., nn.Module] | nn.Module | None = None,
+        criterion: Callable[..., nn.Module] | None = None,
+        optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+        lr: float = 0.005,
+        lr_schedule: Literal["linear", "constant"] = "linear",
+        max_epochs: int = 100,
+        batch_size: int = 64,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        class_weight: ClassWeight | None = None,
+        classes: ArrayLike | None = None,
+        train_split: TrainSplit | None = None,
+        callbacks: list[Callback] | Literal["disable"] | None = None,
+        predict_nonlinearity: Callable[[Tensor], Tensor] | Literal["auto"] | None = "auto",
+        verbose: int = 0,
+        device: str | torch.device = "auto",
+        dtype: Literal["auto", "float32", "float64"] = "auto",
+        perturbation_dtype: Literal["auto", "float32", "bfloat16"] = "auto",
+        amp: bool = False,
+        compile: bool = False,
+        use_caching: bool | Literal["auto"] = "auto",
+        torch_load_kwargs: dict[str, object] | None = None,
+        iterator_train: Callable[..., Iterable[object]] = Batches,
+        iterator_valid: Callable[..., Iterable[object]] = Batches,
+        dataset: Callable[..., Dataset[object]] = ArrayDataset,
+        random_state: RandomState = None,
+        **kwargs: Any,
+    ) -> None:
         self._store(locals())
 
     @with_callbacks
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(
+        self, X: Samples, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Choose ε by cross-validation, then train on all of X and y.
 
         Parameters
@@ -227,21 +248,21 @@ class AdvBPClassifierCV(AdvBPClassifier):
         """
         with self._unchanged_on_error(fresh=True):
             rows = self._checked(X, y, sample_weight, fresh=True)
-            self._choose_epsilon(rows)
+            self._choose_epsilon(rows)  # type: ignore[arg-type]  # Samples are refused
             self._train_on(rows, fresh=True)
         return self
 
     @property
-    def partial_fit(self):
+    def partial_fit(self) -> object:  # type: ignore[override]  # no method here
         """Not there: ε is chosen on all data at once."""
         raise AttributeError(f"{type(self).__name__!r} object has no attribute 'partial_fit'")
 
     @property
-    def epsilon(self):
+    def epsilon(self) -> float:
         """The chosen ε, under the name that it has in `AdvBPClassifier`."""
         return self.epsilon_
 
-    def _candidates(self, X, sample_weight):
+    def _candidates(self, X: Matrix, sample_weight: Floats | None) -> NDArray[np.float64]:
         """Return the ε to try, ascending where they are automatic."""
         if isinstance(self.epsilons, numbers.Integral):
             deviation = standard_deviation(X, sample_weight)
@@ -258,7 +279,7 @@ class AdvBPClassifierCV(AdvBPClassifier):
             )
         return epsilons
 
-    def _net_of_folds(self):
+    def _net_of_folds(self) -> AdvBPClassifier:
         """Return the `AdvBPClassifier` whose ε is to be chosen."""
         shared = {k: v for k, v in self.get_params(deep=False).items() if k not in OF_THE_SEARCH}
         shared |= {"classes": self.classes_, "dtype": self.dtype_, "device": self.device_}
@@ -267,10 +288,10 @@ class AdvBPClassifierCV(AdvBPClassifier):
         shared |= {"random_state": check_seed(self.random_state) % 2**32, "verbose": 0}
         return self._knowing_the_data(clone(AdvBPClassifier(**shared)))
 
-    def _single(self):
+    def _single(self) -> AdvBPClassifier:
         return self._net_of_folds().set_params(epsilon=self.epsilon_)
 
-    def _choose_epsilon(self, rows):
+    def _choose_epsilon(self, rows: Rows) -> None:
         """Find `epsilon_` by cross-validation on the `rows`."""
         X, target, sample_weight = rows
         epsilons = self._candidates(X, sample_weight)
@@ -290,7 +311,14 @@ class AdvBPClassifierCV(AdvBPClassifier):
         self.epsilons_, self.epsilon_ = epsilons, float(epsilons[chosen])
         self.best_index_, self.best_score_ = chosen, float(table[0][chosen].mean())
 
-    def _let_in_samples(self, dataset, sample_weight, *, fresh):
+    def _let_in_samples(
+        self,
+        dataset: Dataset[object],
+        sample_weight: ArrayLike | None,
+        *,
+        fresh: bool,
+        **announced: Any,
+    ) -> NoReturn:
         raise ValueError(
             f"{type(self).__name__} needs X and y as arrays, which it can divide into folds. "
             "Got a torch Dataset as X."

@@ -1,5 +1,10 @@
 """y as the loss takes it, and the way back: labels as indices, numbers centred and scaled."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from scipy import sparse
 from sklearn.utils.multiclass import check_classification_targets
@@ -7,6 +12,11 @@ from sklearn.utils.validation import column_or_1d
 from torch.utils.data import Dataset
 
 from sk_advbp.parameters import standard_deviation
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from sk_advbp._types import Floats
 
 __all__ = ["EncodedDataset", "Labels", "Numbers"]
 
@@ -20,22 +30,22 @@ class Labels:
         Sorted and unique.
     """
 
-    def __init__(self, classes):
+    def __init__(self, classes: NDArray[np.generic]) -> None:
         self.classes = classes
 
     @staticmethod
-    def checked(y):
+    def checked(y: ArrayLike) -> NDArray[np.generic]:
         """Return y as an array of labels; raise ValueError where it is none."""
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        return y
+        labels: NDArray[np.generic] = column_or_1d(y, warn=True)
+        check_classification_targets(labels)
+        return labels
 
     @property
-    def n_outputs(self):
+    def n_outputs(self) -> int:
         """Number of outputs of the net: one class alone is trained as one of two."""
         return max(2, len(self.classes))
 
-    def encode(self, y):
+    def encode(self, y: NDArray[np.generic]) -> NDArray[np.integer]:
         """Return the index of each label; raise ValueError for one that is not among them."""
         target = np.searchsorted(self.classes, y).clip(max=len(self.classes) - 1)
         unknown = self.classes[target] != y
@@ -46,17 +56,19 @@ class Labels:
             )
         return target
 
-    def decode(self, target):
+    def decode(self, target: NDArray[np.integer]) -> NDArray[np.generic]:
         """Return the labels at the indices `target`."""
         return self.classes[target]
 
-    def strata(self, target, smaller_part):
+    def strata(self, target: NDArray[np.integer], smaller_part: int) -> NDArray[np.integer] | None:
         """Return the classes, where each can be in both parts of the data, else None."""
         counts = np.bincount(target)
         counts = counts[counts > 0]
         return target if counts.min() >= 2 and len(counts) <= smaller_part else None
 
-    def of_samples(self, dataset, y):
+    def of_samples(
+        self, dataset: Dataset[object], y: NDArray[np.generic]
+    ) -> tuple[Dataset[object], NDArray[np.integer]]:
         """Return (dataset, target) for samples that come one by one, with labels as they are."""
         target = self.encode(y)
         if not np.array_equal(target, y):
@@ -66,7 +78,7 @@ class Labels:
             )
         return dataset, target
 
-    def validation_samples(self, dataset):
+    def validation_samples(self, dataset: Dataset[object]) -> Dataset[object]:
         """Return the `dataset` itself: labels that come one by one are what the loss takes."""
         return dataset
 
@@ -83,11 +95,11 @@ class Numbers:
         Of what the loss takes.
     """
 
-    def __init__(self, mean, scale, shape, dtype):
+    def __init__(self, mean: Floats, scale: Floats, shape: tuple[int, ...], dtype: str) -> None:
         self.mean, self.scale, self.shape, self.dtype = mean, scale, shape, dtype
 
     @classmethod
-    def of(cls, y, sample_weight, dtype):
+    def of(cls, y: Floats, sample_weight: Floats | None, dtype: str) -> Numbers:
         """Return the encoding that gives `y` weighted means of 0 and deviations of 1."""
         rows = y.reshape(len(y), -1)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -98,7 +110,7 @@ class Numbers:
         return cls(mean, np.where(deviation > 0, deviation, 1.0), y.shape[1:], dtype)
 
     @staticmethod
-    def checked(y):
+    def checked(y: ArrayLike) -> NDArray[np.float64]:
         """Return y as float64; raise ValueError where it has anything but finite numbers."""
         if sparse.issparse(y):
             raise ValueError("y must be dense. Got a sparse matrix.")
@@ -111,44 +123,44 @@ class Numbers:
         return y.astype(np.float64)
 
     @property
-    def n_outputs(self):
+    def n_outputs(self) -> int:
         """Number of outputs of the net."""
         return len(self.mean)
 
-    def encode(self, y):
+    def encode(self, y: Floats) -> Floats:
         """Return y centred and scaled, of shape (n, n_outputs)."""
         rows = y.reshape(len(y), -1)
         if rows.shape[1] != self.n_outputs:
             raise ValueError(f"y has {rows.shape[1]} outputs. Expected {self.n_outputs}.")
         return ((rows - self.mean) / self.scale).astype(self.dtype)
 
-    def decode(self, target):
+    def decode(self, target: Floats) -> NDArray[np.float64]:
         """Return what `target` is in the units and the shape of y."""
         y = target.astype(np.float64) * self.scale + self.mean
         return y.reshape(len(y), *self.shape)
 
-    def strata(self, target, smaller_part):
+    def strata(self, target: Floats, smaller_part: int) -> None:
         """Return None: numbers have no strata."""
 
-    def of_samples(self, dataset, y):
+    def of_samples(self, dataset: Dataset[object], y: Floats) -> tuple[Dataset[object], Floats]:
         """Return (dataset, target) for samples that come one by one, encoded as they come."""
         return EncodedDataset(dataset, self.encode), self.encode(y)
 
-    def validation_samples(self, dataset):
+    def validation_samples(self, dataset: Dataset[object]) -> Dataset[object]:
         """Return the samples of `dataset`, encoded as they come."""
         return EncodedDataset(dataset, self.encode)
 
 
-class EncodedDataset(Dataset):
+class EncodedDataset(Dataset[object]):
     """The user's torch Dataset, with each y as the net takes it."""
 
-    def __init__(self, dataset, encode):
-        self.dataset = dataset
+    def __init__(self, dataset: Dataset[object], encode: Callable[[Floats], Floats]) -> None:
+        self.dataset: Dataset[Any] = dataset
         self._encode = encode
 
-    def __len__(self):
-        return len(self.dataset)
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]  # not every Dataset has a length
 
-    def __getitem__(self, i):
+    def __getitem__(self, i: int) -> tuple[object, Floats]:
         x, y = self.dataset[i]
         return x, self._encode(np.asarray(y)[None])[0]

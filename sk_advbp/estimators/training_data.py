@@ -1,7 +1,9 @@
 """What the user hands in becomes what the net trains on: arrays, weights, datasets, splits."""
 
+from __future__ import annotations
+
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -10,12 +12,22 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_sample_weight, validate_data
 from skorch.dataset import Dataset
-from skorch.utils import is_dataset
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from sk_advbp.estimators.targets import EncodedDataset
 from sk_advbp.parameters import check_epsilon_unit
-from sk_advbp.training.batches import ArrayDataset, unwrap_subset
+from sk_advbp.training.batches import ArrayDataset, is_dataset, unwrap_subset
+
+if TYPE_CHECKING:
+    import torch.utils.data
+    from numpy.typing import ArrayLike, NDArray
+
+    from sk_advbp._types import Floats, Matrix, MatrixLike
+    from sk_advbp.training.net import AdversarialNet as Net
+
+    Data = torch.utils.data.Dataset[object]
+else:  # a mixin of such a net
+    Net = object
 
 __all__ = ["Rows", "Samples", "TrainingData"]
 
@@ -27,7 +39,7 @@ FLOAT64_VALUES = 25_000
 MIN_VALIDATION_ROWS = 10
 
 
-def arrays_of(dataset):
+def arrays_of(dataset: Data) -> tuple[Any, ...]:
     """Return the X and y of a dataset whose samples are their rows, (None, None) of any other.
 
     A subclass of these classes may do more to a sample than to cut it from X.
@@ -57,11 +69,11 @@ class Rows(NamedTuple):
         The user's sample weights; None for all 1.
     """
 
-    X: object
-    target: np.ndarray
-    weight: np.ndarray | None = None
+    X: Any  # a Matrix, or the numbers of its rows
+    target: NDArray[Any]
+    weight: Floats | None = None
 
-    def weighted(self, weight):
+    def weighted(self, weight: Floats | None) -> Rows:
         """Return the rows with their weights times `weight`, without those of weight zero.
 
         Such rows must not take a place in a mini-batch.
@@ -88,17 +100,27 @@ class Samples(NamedTuple):
         All the y.
     """
 
-    dataset: object
-    target: np.ndarray
+    dataset: Data
+    target: NDArray[np.number]
 
 
-class TrainingData:
+class TrainingData(Net):
     """The part of `AdversarialEstimator` that checks, encodes and holds out data, as a mixin.
 
     A subclass says what its targets are, as `AdversarialEstimator` has it.
     """
 
-    def _validated(self, X, y="no_validation", *, reset):
+    @overload
+    def _validated(self, X: MatrixLike, *, reset: bool) -> Matrix: ...
+
+    @overload
+    def _validated(
+        self, X: MatrixLike, y: ArrayLike | None, *, reset: bool
+    ) -> tuple[Matrix, NDArray[np.generic]]: ...
+
+    def _validated(
+        self, X: object, y: object = "no_validation", *, reset: bool
+    ) -> Matrix | tuple[Matrix, NDArray[np.generic]]:
         """Return X, or (X, y), as scikit-learn validates them; sets `n_features_in_`."""
         X, y = (a.numpy(force=True) if torch.is_tensor(a) else a for a in (X, y))
         data = validate_data(
@@ -124,7 +146,7 @@ class TrainingData:
         array = self._as_dtype(array)
         return (array, data[1]) if isinstance(data, tuple) else array
 
-    def _resolved_dtype(self, X):
+    def _resolved_dtype(self, X: Matrix) -> str:
         if self.dtype != "auto":
             return self.dtype
         large = math.prod(X.shape) > FLOAT64_VALUES
@@ -132,7 +154,7 @@ class TrainingData:
             return "float32"
         return "float64"
 
-    def _as_dtype(self, X):
+    def _as_dtype(self, X: Matrix) -> Matrix:
         """Return `X` in the dtype of the weights, without a copy where it has it already."""
         if X.dtype == self.dtype_:
             return X
@@ -142,7 +164,15 @@ class TrainingData:
             raise ValueError(f"X contains values too large for dtype({self.dtype_!r}).")
         return X
 
-    def _let_in(self, X, y, sample_weight, *, fresh, **announced):
+    def _let_in(
+        self,
+        X: Any,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        *,
+        fresh: bool,
+        **announced: Any,
+    ) -> Rows | Samples:
         """Return what the user gave to ``fit`` as `Rows`, or as `Samples`.
 
         Where `fresh`, the encoding of y and the unit of ε are found, once for all later data.
@@ -164,24 +194,28 @@ class TrainingData:
             self.epsilon_unit_ = check_epsilon_unit(self.epsilon_unit, X, weight)
         return Rows(X, self._targets.encode(y), weight)
 
-    def _dataset_of(self, data):
+    def _dataset_of(self, data: Rows | Samples) -> tuple[Data, NDArray[np.number]]:
         """Return the dataset on the device of `Rows` or `Samples`, and its target."""
         if isinstance(data, Samples):
             return data
         X, target, weight = self._class_weighted(data)
         return self._array_dataset(X, target, weight), target
 
-    def _class_weighted(self, rows):
+    def _class_weighted(self, rows: Rows) -> Rows:
         """Return the `rows` that take part in training, with the weights of their classes."""
         rows = Rows(rows.X, rows.target).weighted(rows.weight)
         return rows.weighted(self._class_weights(rows.target, rows.weight))
 
-    def _array_dataset(self, X, target=None, weight=None):
+    def _array_dataset(
+        self, X: Matrix, target: NDArray[np.number] | None = None, weight: Floats | None = None
+    ) -> ArrayDataset:
         weight = None if weight is None else weight.astype(self.dtype_)
         decode = self._targets.decode
         return ArrayDataset(X, target, weight, y=decode, device=self.device_)
 
-    def _let_in_samples(self, dataset, sample_weight, *, fresh, **announced):
+    def _let_in_samples(
+        self, dataset: Any, sample_weight: ArrayLike | None, *, fresh: bool, **announced: Any
+    ) -> Samples:
         """Return `Samples` of a torch Dataset that hands them out one by one."""
         if sample_weight is not None:
             raise ValueError("sample_weight needs X and y as arrays. Got a torch Dataset as X.")
@@ -208,7 +242,9 @@ class TrainingData:
         self._settle_targets(y, None, fresh=fresh, **announced)
         return Samples(*self._targets.of_samples(dataset, y))
 
-    def get_split_datasets(self, X, y=None, **fit_params):
+    def get_split_datasets(
+        self, X: Data, y: NDArray[np.number] | None = None, **fit_params: Any
+    ) -> tuple[Data, Data | None]:
         """Return (training, validation) datasets; the latter None where nothing is held out."""
         if self._incremental:
             return X, None
@@ -217,10 +253,13 @@ class TrainingData:
             return train, self._encoded_dataset(valid)
         if not self.early_stopping:
             return X, None
-        train, valid = self._held_out(len(X), y)
-        return (Subset(X, train), Subset(X, valid)) if len(valid) else (X, None)
+        train, valid = self._held_out(len(X), y)  # type: ignore[arg-type]  # this one has a length
+        # Arrays do as indices.
+        return (Subset(X, train), Subset(X, valid)) if len(valid) else (X, None)  # type: ignore[arg-type]
 
-    def _held_out(self, n, target):
+    def _held_out(
+        self, n: int, target: NDArray[np.number] | None
+    ) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
         """Return the rows to train and to validate on, stratified where that is possible."""
         n_valid = int(np.ceil(self.validation_fraction * n))
         smaller_part = min(n_valid, n - n_valid)
@@ -230,7 +269,7 @@ class TrainingData:
         strata = self._targets.strata(target, smaller_part)
         return train_test_split(np.arange(n), test_size=n_valid, random_state=seed, stratify=strata)
 
-    def _encoded_dataset(self, dataset):
+    def _encoded_dataset(self, dataset: Data | None) -> Data | None:
         """Return a validation set that a `train_split` made of the user's own data, encoded."""
         if dataset is None or isinstance(unwrap_subset(dataset)[0], (ArrayDataset, EncodedDataset)):
             return dataset

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import skorch.utils
 import torch
 from scipy import sparse
 from skorch.dataset import Dataset
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import torch.utils.data
     from numpy.typing import NDArray
 
-    from sk_advbp._types import Floats, IsSparse, Matrix, MatrixLike
+    from sk_advbp._types import Floats, IsDataset, IsSparse, Matrix, MatrixLike
 
     # Samples as a batch has them, and targets.
     Batch = tuple["Tensor | WeightedInput", Tensor]
@@ -28,6 +29,7 @@ __all__ = ["ArrayDataset", "Batches", "WeightedInput", "as_tensor"]
 
 
 is_sparse: IsSparse = sparse.issparse
+is_dataset: IsDataset = skorch.utils.is_dataset
 
 # Share of a GPU's free memory that X may take; a larger one is sent piece by piece.
 RESIDENT_SHARE = 0.5

@@ -1,10 +1,13 @@
 """Module, criterion, optimizer, callbacks and iterators of the net, on their device."""
 
+from __future__ import annotations
+
 import inspect
 import threading
 from contextlib import contextmanager
 from copy import deepcopy
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import torch
 from skorch import NeuralNet
@@ -17,6 +20,22 @@ from sk_advbp.parameters import check_device, check_seed
 from sk_advbp.training.batches import ArrayDataset, Batches, unwrap_subset
 from sk_advbp.training.callbacks import SklearnCallbacks, StopEarly
 from sk_advbp.training.streams import StackedBatches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any, Self, TypeVar
+
+    from skorch.callbacks import Callback
+    from skorch.history import History
+    from torch import Generator
+    from torch.nn import Module, Parameter
+    from torch.optim import Optimizer
+    from torch.utils.data import Dataset
+
+    from sk_advbp._types import SizedIterable
+    from sk_advbp.training.batches import Batch
+
+    M = TypeVar("M", bound=Module)
 
 __all__ = ["Components"]
 
@@ -34,12 +53,19 @@ class Components(NeuralNet):
 
     # skorch sets these in __init__, where scikit-learn allows nothing but the parameters.
     initialized_ = False
-    history_ = None
-    virtual_params_ = MappingProxyType({})
-    _params_to_validate = frozenset()
+    history_: History | None = None
+    virtual_params_: MappingProxyType[str, object] = MappingProxyType({})
+    _params_to_validate: frozenset[str] = frozenset()
+
+    device_: str
+    dtype_: str
+    generator_: Generator
+    module_: Any  # the package's perceptron, or a module of the user's
+    criterion_: Any  # the package's loss, or one of the user's
+    optimizer_: Optimizer
 
     @property
-    def _default_callbacks(self):
+    def _default_callbacks(self) -> list[tuple[str, Callback]]:
         callbacks = [("epoch_timer", EpochTimer())]
         if self.verbose:
             callbacks.append(("print_log", PrintLog()))
@@ -56,18 +82,18 @@ class Components(NeuralNet):
         return callbacks
 
     # The parameters that the net is built from, as they were then; None before.
-    _built_from = None
+    _built_from: dict[str, Any] | None = None
 
-    def _of_net(self, name):
+    def _of_net(self, name: str) -> Any:
         """Return a parameter as it was when the net was built, or as it is before."""
         return getattr(self, name) if self._built_from is None else self._built_from[name]
 
     @property
-    def _has_own_module(self):
+    def _has_own_module(self) -> bool:
         return self._of_net("module") is None
 
     @contextmanager
-    def _lent_generator(self, iterator=None):
+    def _lent_generator(self, iterator: SizedIterable[Batch] | None = None) -> Iterator[None]:
         """Seed torch's global generator from ours for code that knows no other.
 
         Modules, losses, iterators and datasets of the user draw from the global one. It is as
@@ -88,23 +114,23 @@ class Components(NeuralNet):
             yield
 
     @contextmanager
-    def _resolved_device(self):
+    def _resolved_device(self) -> Iterator[None]:
         """Let skorch's own methods, which read `device`, see the resolved one."""
         given = self.device
-        vars(self)["device"] = self.device_
+        self.__dict__["device"] = self.device_
         try:
             yield
         finally:
-            vars(self)["device"] = given
+            self.__dict__["device"] = given
 
-    def initialize(self):
+    def initialize(self) -> Self:
         """Build module, criterion, optimizer, callbacks and history anew.
 
         Before any ``fit`` it serves to build, or to load, a `module_` by itself; the package's
         perceptron then needs ``module__in_features`` and the parameter `classes`. To predict or
         to go on training takes a ``fit``, which alone knows labels and units.
         """
-        state = vars(self)
+        state = self.__dict__
         state.setdefault("device_", check_device(self.device))
         state.setdefault("dtype_", "float32" if self.dtype == "auto" else self.dtype)
         if "generator_" not in state:
@@ -112,7 +138,7 @@ class Components(NeuralNet):
         with self._lent_generator(), self._resolved_device():
             return super().initialize()
 
-    def initialize_module(self):
+    def initialize_module(self) -> Self:
         """Build `module_`: the package's perceptron, or the user's module."""
         kwargs = self.get_params_for("module")
         dtype = getattr(torch, self.dtype_)
@@ -131,7 +157,7 @@ class Components(NeuralNet):
         self.module_ = module
         return self
 
-    def initialize_criterion(self):
+    def initialize_criterion(self) -> Self:
         """Build `criterion_`, which returns one loss a sample."""
         criterion = self.criterion or self._default_criterion()
         try:
@@ -146,7 +172,9 @@ class Components(NeuralNet):
         self.criterion_ = criterion_
         return self
 
-    def get_params_for_optimizer(self, prefix, named_parameters):
+    def get_params_for_optimizer(
+        self, prefix: str, named_parameters: Iterable[tuple[str, Parameter]]
+    ) -> tuple[tuple[list[dict[str, object]]], dict[str, object]]:
         """Return the optimizer's arguments: skorch's, and `fused` where torch has it."""
         args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
         excluded = "foreach" in kwargs or kwargs.get("differentiable")
@@ -154,7 +182,7 @@ class Components(NeuralNet):
             kwargs.setdefault("fused", torch.device(self.device_).type in ("cpu", "cuda"))
         return args, kwargs
 
-    def _reapply_optimizer_parameters(self):
+    def _reapply_optimizer_parameters(self) -> None:
         """Write `lr` and ``optimizer__…``, which `set_params` may have changed, into the optimizer.
 
         It also undoes what a schedule has made of the rate.
@@ -166,7 +194,7 @@ class Components(NeuralNet):
             live.pop("initial_lr", None)
             live.update(kwargs | {k: v for k, v in given.items() if k != "params"})
 
-    def torch_compile(self, module, name):
+    def torch_compile(self, module: M, name: str) -> M:
         """Compile in place, so that the keys of the state stay those of the plain module.
 
         Of the package's perceptron the gradients in closed form are compiled instead.
@@ -175,12 +203,14 @@ class Components(NeuralNet):
             module.compile(**self.get_params_for("compile"))
         return module
 
-    def load_params(self, *args, **kwargs):
+    def load_params(self, *args: object, **kwargs: Any) -> None:
         """Load the parameters of `module_` and others, as in skorch, onto `device_`."""
         with self._resolved_device():
             super().load_params(*args, **kwargs)
 
-    def get_iterator(self, dataset, training=False):
+    def get_iterator(
+        self, dataset: Dataset[object] | StackedBatches, training: bool = False
+    ) -> SizedIterable[Batch]:
         """Return the iterator over mini-batches; ours shuffles in training."""
         if isinstance(dataset, StackedBatches):
             return dataset
@@ -193,7 +223,8 @@ class Components(NeuralNet):
                 iterator = DataLoader
         kwargs.setdefault("batch_size", self.batch_size)
         if kwargs["batch_size"] == -1:
-            kwargs["batch_size"] = len(dataset)
+            # Not every Dataset has a length.
+            kwargs["batch_size"] = len(dataset)  # type: ignore[arg-type]
         if iterator in (Batches, DataLoader):
             # Else a DataLoader draws from the global generator, even where it does not shuffle.
             kwargs.setdefault("generator", self.generator_ if training else torch.Generator())

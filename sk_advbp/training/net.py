@@ -1,9 +1,12 @@
 """What differs from skorch's training: the adversarial step and a lean epoch, as overrides."""
 
+from __future__ import annotations
+
 import math
 import warnings
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
@@ -21,6 +24,27 @@ from sk_advbp.core.precision import pays_in_bfloat16
 from sk_advbp.training.batches import WeightedInput
 from sk_advbp.training.callbacks import TrainingStopped
 from sk_advbp.training.components import Components
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from typing import Any, Literal, Self
+
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+    from torch import Generator, Tensor
+    from torch.nn import Module
+    from torch.optim import Optimizer
+    from torch.utils.data import Dataset
+
+    from sk_advbp._types import SizedIterable
+    from sk_advbp.core.backprop import Gradients
+    from sk_advbp.core.mlp import MultilayerPerceptron
+    from sk_advbp.training.batches import Batch
+    from sk_advbp.training.streams import StackedBatches
+
+    Input = Tensor | WeightedInput | ArrayLike
+    Step = dict[str, Tensor]
 
 __all__ = ["AdversarialNet"]
 
@@ -41,7 +65,7 @@ MASKS = ("perturbation_masks", "masks", "clean_masks")
 
 
 @contextmanager
-def preserved_buffers(module):
+def preserved_buffers(module: Module) -> Iterator[None]:
     """Lend `module` copies of its buffers, so that a forward pass leaves no trace in them.
 
     BatchNorm's running statistics are such buffers.
@@ -66,7 +90,7 @@ class NonFinite(ValueError):
         The numbers of the nets, of several that are trained together.
     """
 
-    def __init__(self, message, nets):
+    def __init__(self, message: str, nets: list[int]) -> None:
         super().__init__(message)
         self.nets = nets
 
@@ -89,41 +113,47 @@ class AdversarialNet(Components):
     Differs from the paper: a share `clean_weight` of the clean loss may enter the update.
     """
 
-    valid_score = None
-    _displace = None
-    _closed_form = None
-    _fused_step = None
-    _schedule = None
-    _batch_rows = None
+    valid_score: str | None = None
+    _displace: partial[Tensor] | None = None
+    _closed_form: partial[Gradients] | None = None
+    _fused_step: FusedStep | Literal[False] | None = None
+    _schedule: LinearLR | None = None
+    _batch_rows: int | None = None
     _batches_heard = False
-    _losses_of_nets = ()  # of each epoch, one a net
+    _losses_of_nets: tuple[list[float], ...] = ()  # of each epoch, one a net
     _incremental = False
     _training = False
 
     # ---- the step --------------------------------------------------------------------
 
-    def _input(self, x):
+    def _input(self, x: Input) -> Tensor:
         """Return the X side of a batch as a tensor of the module's device and dtype."""
         if isinstance(x, WeightedInput):
             x = x.x
         x = x if torch.is_tensor(x) else torch.as_tensor(x, device=self.device_)
         return x.to(self.device_, getattr(torch, self.dtype_))
 
-    def _target(self, y):
+    def _target(self, y: Tensor | ArrayLike) -> Tensor:
         """Return the y side of a batch as the loss takes it, on the module's device."""
         y = y if torch.is_tensor(y) else torch.as_tensor(y, device=self.device_)
         return y.to(self.device_)
 
-    def infer(self, x, **fit_params):
+    def infer(self, x: Input, **fit_params: Any) -> Tensor:
         """Return the module's output for the X side of a batch, without its weights."""
         return self.module_(self._input(x))
 
     @property
-    def _n_nets(self):
+    def _n_nets(self) -> int | None:
         """Number of nets of the package's perceptron; None for one without the axis of nets."""
         return self.module_.n_nets if self._has_own_module else None
 
-    def get_loss(self, y_pred, y_true, X=None, training=False):
+    def get_loss(
+        self,
+        y_pred: Tensor,
+        y_true: Tensor | ArrayLike,
+        X: Input | None = None,
+        training: bool = False,
+    ) -> Tensor:
         """Return Σwℓ/Σw over the batch; w = 1 where the batch has no weights.
 
         In training, `y_pred` of several nets is (K, n, m), and the loss the mean of theirs.
@@ -140,7 +170,7 @@ class AdversarialNet(Components):
         mean = (losses * X.weight).sum(-1) / X.weight.sum()
         return mean if nets is None else mean.mean()
 
-    def _losses_of_rows(self, y_pred, target):
+    def _losses_of_rows(self, y_pred: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each row, of shape (n,)."""
         losses = self.criterion_(y_pred, target)
         if losses.shape[:1] != y_pred.shape[:1]:
@@ -150,7 +180,7 @@ class AdversarialNet(Components):
             )
         return losses.flatten(1).sum(1) if losses.ndim > 1 else losses
 
-    def train_step_single(self, batch, **fit_params):
+    def train_step_single(self, batch: Batch, **fit_params: Any) -> Step:
         """Move the batch to x' = x + ε·direction(∇ₓJ), then back-propagate from there.
 
         Returns
@@ -168,7 +198,7 @@ class AdversarialNet(Components):
         if nets is not None:
             x = x.expand(nets, *x.shape)  # each net moves its own
 
-        def loss_at(x):
+        def loss_at(x: Tensor) -> tuple[Tensor, Tensor]:
             with self._autocast(self.amp):
                 y_pred = self.infer(x)
             y_pred = y_pred.to(getattr(torch, self.dtype_))
@@ -187,13 +217,13 @@ class AdversarialNet(Components):
         loss.backward(None if nets is None else loss.new_tensor(nets))
         return {"loss": loss.detach(), "y_pred": self._answer(y_pred.detach())}
 
-    def _answer(self, y_pred):
+    def _answer(self, y_pred: Tensor) -> Tensor:
         """Return the outputs in training as callbacks know them: those of several nets mixed."""
         if self._n_nets is None or not self._batches_heard:
             return y_pred
         return mixture(y_pred, self.module_.output)
 
-    def _first_pass_dtype(self):
+    def _first_pass_dtype(self) -> torch.dtype | None:
         """Return the dtype of the first pass where it is not that of the weights, else None."""
         if self.perturbation_dtype == "auto":
             rows = self._batch_rows or self.batch_size
@@ -203,12 +233,12 @@ class AdversarialNet(Components):
             low = self.perturbation_dtype == "bfloat16"
         return torch.bfloat16 if low else None
 
-    def _autocast(self, enabled):
+    def _autocast(self, enabled: bool) -> AbstractContextManager[object]:
         """Let torch choose which operations of a custom module run in bfloat16."""
         device = torch.device(self.device_).type
         return torch.autocast(device, torch.bfloat16) if enabled else nullcontext()
 
-    def _has_closed_form(self):
+    def _has_closed_form(self) -> bool:
         """Return whether the gradients are known in closed form.
 
         They are for the package's perceptron with a loss of its own, unless a subclass has
@@ -221,7 +251,7 @@ class AdversarialNet(Components):
         own_loss = self._of_net("criterion") is None and not self.get_params_for("criterion")
         return self._has_own_module and own_loss and not changed
 
-    def _closed_form_of(self, module):
+    def _closed_form_of(self, module: MultilayerPerceptron) -> partial[Gradients] | None:
         """Return the step's gradients as a function of (x, y, …), None where not known."""
         if not self._has_closed_form():
             return None
@@ -236,28 +266,27 @@ class AdversarialNet(Components):
             compute_dtype=torch.bfloat16 if self.amp else None,
         )
 
-    def _gradients(self):
+    def _gradients(self) -> Callable[..., Gradients]:
         """Return `adversarial_gradients`, compiled where that is asked for and no noise drawn."""
         if not self.compile or self._draws_noise():
             return adversarial_gradients
         options = self.get_params_for("compile")
         return CompiledGradients(torch.device(self.device_), **options)
 
-    def _closed_form_step(self, x, y, weight):
+    def _closed_form_step(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Step:
         """Fill ``.grad`` as back-propagation would, without a graph."""
         drawn, perturb = {}, self._displace
-        module = self.module_
+        module, closed_form = self.module_, self._closed_form
+        assert closed_form is not None  # else this is not called
         if module.dropout or module.input_dropout:
             module.train()
             kinds = ("masks",) if perturb is None else MASKS[: 3 if self.clean_weight else 2]
             drawn = {kind: module.dropout_masks(x) for kind in kinds}
-        parameters = self._closed_form.keywords["weights"], self._closed_form.keywords["biases"]
+        parameters = closed_form.keywords["weights"], closed_form.keywords["biases"]
         for of_kind in parameters:
             for parameter in of_kind:
                 parameter.grad = None  # so that the new gradients find its memory free
-        loss, logits, *gradients = self._closed_form(
-            x, y, perturb=perturb, sample_weight=weight, **drawn
-        )
+        loss, logits, *gradients = closed_form(x, y, perturb=perturb, sample_weight=weight, **drawn)
         for of_kind, gradients_of_kind in zip(parameters, gradients, strict=True):
             for parameter, gradient in zip(of_kind, gradients_of_kind, strict=True):
                 parameter.grad = gradient if parameter.requires_grad else None
@@ -265,7 +294,7 @@ class AdversarialNet(Components):
             return {"loss": loss, "y_pred": logits}
         return {"loss": loss.mean(), "losses": loss, "y_pred": self._answer(logits)}
 
-    def train_step(self, batch, **fit_params):
+    def train_step(self, batch: Batch, **fit_params: Any) -> Step:
         """Do one step of the optimizer, then one of the schedule of its rate."""
         if self._fused_step:
             step = self.train_step_single(batch, **fit_params)
@@ -279,7 +308,7 @@ class AdversarialNet(Components):
             self._schedule.step()
         return step
 
-    def _fused_step_of(self, optimizer):
+    def _fused_step_of(self, optimizer: Optimizer) -> FusedStep | Literal[False]:
         """Return the bare step of `optimizer`, False where somebody would miss the rest of it."""
         if self._closed_form is None or not FusedStep.supports(optimizer):
             return False
@@ -287,15 +316,15 @@ class AdversarialNet(Components):
         watched = overridden or self._listeners("on_grad_computed")
         return not watched and FusedStep(optimizer)
 
-    def validation_step(self, batch, **fit_params):
+    def validation_step(self, batch: Batch, **fit_params: Any) -> Step:
         """Return loss, prediction and score on a clean batch."""
-        step = super().validation_step(batch, **fit_params)
+        step: Step = super().validation_step(batch, **fit_params)
         Xi, yi = unpack_data(batch)
         return step | {"score": self.batch_score(step["y_pred"], yi, Xi)}
 
     # ---- the epoch -------------------------------------------------------------------
 
-    def _listeners(self, method_name):
+    def _listeners(self, method_name: str) -> list[Callback]:
         """Return the callbacks that do something at `method_name`."""
         idle = getattr(Callback, method_name)
         return [
@@ -304,7 +333,7 @@ class AdversarialNet(Components):
             if getattr(getattr(callback, method_name), "__func__", None) is not idle
         ]
 
-    def notify(self, method_name, **cb_kwargs):
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Tell the net and the callbacks that listen.
 
         A KeyboardInterrupt that leaves a callback is its way to ask for the end of
@@ -320,7 +349,14 @@ class AdversarialNet(Components):
         if stopped is not None:
             raise TrainingStopped from stopped
 
-    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+    def run_single_epoch(
+        self,
+        iterator: SizedIterable[Batch] | None,
+        training: bool,
+        prefix: str,
+        step_fn: Callable[..., Step],
+        **fit_params: Any,
+    ) -> None:
         """Run one pass over the mini-batches and record its mean loss and score.
 
         Batches are recorded one by one, as skorch does it, only where a callback listens
@@ -354,7 +390,7 @@ class AdversarialNet(Components):
         else:
             self._record(self.valid_score, means.mean_score(), better=max)
 
-    def _batches_are_heard(self):
+    def _batches_are_heard(self) -> list[Callback] | bool:
         """Return whether a callback is called for batches, or reads what is recorded of them."""
         return (
             self._listeners("on_batch_begin")
@@ -362,7 +398,7 @@ class AdversarialNet(Components):
             or any(isinstance(cb, (Checkpoint, PassthroughScoring)) for _, cb in self.callbacks_)
         )
 
-    def _begin_epoch(self, iterator):
+    def _begin_epoch(self, iterator: SizedIterable[Batch]) -> None:
         """Seed the noise of this epoch and, in the first, set up the rate's schedule."""
         if self._has_own_module:
             self.module_.generator = self._noise_generator()
@@ -377,24 +413,26 @@ class AdversarialNet(Components):
             self._schedule = LinearLR(self.optimizer_, 1.0, 0.0, total_iters=steps)
             self._fused_step = None  # the schedule wants to see one whole step
 
-    def _draws_noise(self):
+    def _draws_noise(self) -> bool:
         """Return whether the perturbation needs random numbers."""
         return bool(self.random_start) or self.perturbation == "random"
 
-    def _noise_generator(self):
+    def _noise_generator(self) -> Generator:
         """Return a generator on the device; on CUDA one that is seeded from ours."""
         if torch.device(self.device_).type == "cpu":
             return self.generator_
         seed = int(torch.randint(2**62, (), generator=self.generator_, device="cpu"))
         return torch.Generator(self.device_).manual_seed(seed)
 
-    def _record(self, name, value, better):
+    def _record(
+        self, name: str | None, value: float, better: Callable[[list[float]], float]
+    ) -> None:
         """Record `value`, and whether it is the best so far, as skorch's callbacks do."""
         best = next((row[name] for row in reversed(self.history) if row.get(f"{name}_best")), value)
         self.history.record(name, value)
         self.history.record(f"{name}_best", better([value, best]) == value)
 
-    def _check_finite(self, what, values):
+    def _check_finite(self, what: str, values: Tensor) -> None:
         """Raise NonFinite where one of the `values`, one or one a net, is not finite."""
         if torch.isfinite(values).all():
             return
@@ -406,7 +444,13 @@ class AdversarialNet(Components):
             (~torch.isfinite(values)).nonzero().flatten().tolist(),
         )
 
-    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+    def fit_loop(
+        self,
+        X: Dataset[object] | StackedBatches,
+        y: NDArray[np.number] | None = None,
+        epochs: int | None = None,
+        **fit_params: Any,
+    ) -> Self:
         """Run the epochs; Ctrl-C ends them with a warning and a usable net."""
         try:
             return super().fit_loop(X, y, epochs=epochs, **fit_params)
@@ -418,7 +462,12 @@ class AdversarialNet(Components):
                 del self.history[-1]  # the epoch that was not finished
             return self
 
-    def train(self, dataset, y=None, incremental=False):
+    def train(
+        self,
+        dataset: Dataset[object] | StackedBatches,
+        y: NDArray[np.number] | None = None,
+        incremental: bool = False,
+    ) -> Self:
         """Train the initialized net on `dataset`, for `max_epochs` or one more epoch.
 
         Parameters
@@ -430,7 +479,7 @@ class AdversarialNet(Components):
             Whether it is one epoch at the constant rate, with nothing held out.
         """
         user_data = {"X": getattr(dataset, "X", dataset), "y": getattr(dataset, "y", y)}
-        vars(self).update(_training=True, _incremental=incremental)
+        self.__dict__.update(_training=True, _incremental=incremental)
         try:
             self.notify("on_train_begin", **user_data)
             self.fit_loop(dataset, y, epochs=1 if incremental else None)
@@ -442,7 +491,7 @@ class AdversarialNet(Components):
         finally:
             # The pieces of a running training are not part of the fitted state.
             for name in PIECES_OF_TRAINING:
-                vars(self).pop(name, None)
+                self.__dict__.pop(name, None)
         self.module_.eval()
         return self
 
@@ -454,10 +503,14 @@ class RunningMeans:
     large ones that come and go.
     """
 
-    def __init__(self):
+    losses: Tensor | None
+    scores: list[Tensor]
+    weights: list[Tensor | int]
+
+    def __init__(self) -> None:
         self.losses, self.scores, self.weights = None, [], []
 
-    def add(self, step, batch):
+    def add(self, step: Step, batch: Batch) -> None:
         """Take note of the step's loss and score, and of the weight of its batch."""
         x, number = batch[0], len(self.weights)
         of_nets = step.get("losses")  # one a net, where several are trained
@@ -476,17 +529,17 @@ class RunningMeans:
         if "score" in step:
             self.scores.append(step["score"])
 
-    def mean_losses(self):
+    def mean_losses(self) -> Tensor:
         """Return the mean loss, of several nets one each; NaN where there was no batch."""
         if self.losses is None:
             return torch.tensor(math.nan)
         return self._mean(self.losses[: len(self.weights)])
 
-    def mean_score(self):
+    def mean_score(self) -> float:
         """Return the mean score; NaN where no batch had one."""
         return float(self._mean(torch.stack(self.scores))) if self.scores else math.nan
 
-    def _mean(self, values):
+    def _mean(self, values: Tensor) -> Tensor:
         values = values.double()
         if any(map(torch.is_tensor, self.weights)):  # of some batches, at least
             as_tensors = (torch.as_tensor(w).to(values) for w in self.weights)

@@ -6,8 +6,11 @@ what a separate fit with its seed would give it: its own initial weights, its ow
 rows, its own ε.
 """
 
+from __future__ import annotations
+
 from functools import partial
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,6 +25,15 @@ from sk_advbp.training.net import NonFinite
 from sk_advbp.training.reach import Reach
 from sk_advbp.training.streams import StackedBatches
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Self
+
+    from torch import Tensor
+
+    from sk_advbp.training.net import AdversarialNet
+    from sk_advbp.training.streams import Member
+
 __all__ = ["Stack", "stackable", "stacks"]
 
 # Beyond 16 nets the time for each falls no more, nor rises until memory runs short.
@@ -29,7 +41,7 @@ MOST_MODELS = 20
 STACK_BYTES = 2**26
 
 
-def stackable(net):
+def stackable(net: AdversarialNet) -> bool:
     """Return whether a separate fit of `net` does what a member of a stack can do.
 
     Parameters
@@ -62,12 +74,12 @@ class Stack:
         Of the same number of batches an epoch.
     """
 
-    def __init__(self, net, members):
+    def __init__(self, net: AdversarialNet, members: Sequence[Member]) -> None:
         self.net, self.members = net, members
         together = clone(net).set_params(module__n_nets=len(members), callbacks="disable")
-        self._together = net._knowing_the_data(together)
+        self._together: AdversarialNet = net._knowing_the_data(together)
 
-    def train(self, X, target):
+    def train(self, X: Tensor, target: Tensor) -> Self:
         """Train all nets for `max_epochs`.
 
         Parameters
@@ -103,7 +115,7 @@ class Stack:
             ) from error
         return self
 
-    def _displacement(self):
+    def _displacement(self) -> partial[Tensor] | None:
         """Return the map (gradient closure, x) → x', each net with an ε of its own."""
         net = self.net
         if not any(member.moves for member in self.members) or net.clean_weight == 1:
@@ -114,7 +126,7 @@ class Stack:
         return partial(displace, **reach.on(net.device_, net.dtype_))
 
     @torch.no_grad()
-    def logits(self, X, which):
+    def logits(self, X: Tensor, which: Sequence[int] | Tensor) -> Tensor:
         """Return the logits of X, (len(which), n, m), of the nets of the numbers `which`."""
         which = torch.as_tensor(which, device=X.device)
         layers = self._together.module_.layers
@@ -126,7 +138,7 @@ class Stack:
         outputs = (backprop.forward(x.mT, weights, biases, activation)[2] for x in X.split(at_once))
         return torch.cat([logits.mT for logits in outputs], dim=1)
 
-    def estimator(self, number):
+    def estimator(self, number: int) -> AdversarialNet:
         """Return one net as the estimator that a separate fit would have given."""
         member = self.members[number]
         single = clone(self.net).set_params(epsilon=float(member.epsilon))
@@ -136,7 +148,7 @@ class Stack:
         return net
 
 
-def stacks(net, members, n_jobs=1):
+def stacks(net: AdversarialNet, members: Sequence[Member], n_jobs: int = 1) -> list[list[int]]:
     """Divide `members` into stacks that are trained together, the longest work first.
 
     Parameters
@@ -151,11 +163,11 @@ def stacks(net, members, n_jobs=1):
     divided : list of list of int
         Numbers of the members of each stack.
     """
-    alike = {}
+    alike: dict[tuple[int, bool], list[int]] = {}
     for number, member in enumerate(members):
         alike.setdefault((member.stream.n_batches, member.moves), []).append(number)
     most = most_models(net, members)
-    divided = []
+    divided: list[list[int]] = []
     for numbers in alike.values():
         n_stacks = -(-len(numbers) // most)
         n_stacks = min(-(-n_stacks // n_jobs) * n_jobs, len(numbers))
@@ -165,7 +177,7 @@ def stacks(net, members, n_jobs=1):
     return sorted(divided, key=lambda numbers: -sum(passes[number] for number in numbers))
 
 
-def most_models(net, members):
+def most_models(net: AdversarialNet, members: Sequence[Member]) -> int:
     """Return how many nets a stack may have, by `STACK_BYTES` and `MOST_MODELS`."""
     perceptron = net._perceptron_parameters()
     sizes = [net.n_features_in_, *perceptron["hidden_layer_sizes"], perceptron["out_features"]]

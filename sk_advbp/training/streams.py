@@ -120,6 +120,7 @@ class StackedBatches:
         for start in range(0, length, size):
             end = min(start + size, longest)
             rows = orders[:, start:end]
+            x: Tensor | WeightedInput
             x = self.X.index_select(0, rows.flatten()).view(*rows.shape, -1)
             if weighted or end > shortest:
                 x = WeightedInput(x, weights[:, start:end])
