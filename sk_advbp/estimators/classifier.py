@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sk_advbp.estimators.base import AdversarialEstimator, with_callbacks
+from sk_advbp.estimators.cross_validation import ScoreOfOutputs
 from sk_advbp.estimators.targets import Labels
 from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput, is_dataset
 
@@ -493,6 +494,24 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         if not isinstance(X, WeightedInput):
             return correct.mean()
         return (correct * X.weight).sum() / X.weight.sum()
+
+    def _score_of_outputs(self, scoring: object) -> ScoreOfOutputs | None:
+        """Return the score by the name `scoring`, None for one that needs an estimator."""
+
+        def log_likelihood(
+            outputs: Tensor, target: NDArray[np.generic], weight: Floats | None
+        ) -> float:
+            if self._kind_of_output() == "logistic":
+                outputs = F.logsigmoid(outputs)
+            log_p = F.log_softmax(outputs.double(), dim=1).numpy()
+            return np.average(log_p[np.arange(len(target)), target], weights=weight)
+
+        def accuracy(outputs: Tensor, target: NDArray[np.generic], weight: Floats | None) -> float:
+            return np.average(outputs.argmax(1).numpy() == target, weights=weight)
+
+        scores = {None: log_likelihood, "neg_log_loss": log_likelihood, "accuracy": accuracy}
+        known = scoring is None or isinstance(scoring, str)
+        return ScoreOfOutputs(scores[scoring]) if known and scoring in scores else None
 
     # ---- predictions -----------------------------------------------------------------
 
