@@ -205,10 +205,15 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
             raise InvalidParameterError(
                 "early_stopping=True is done by a callback. Got callbacks='disable'."
             )
-        if self.n_nets > 1:
+        if self._n_asked > 1:
             self._check_several()
         if self.amp and self.dtype == "float64":
             raise InvalidParameterError("amp=True keeps float32 weights. Got dtype='float64'.")
+
+    @property
+    def _n_asked(self) -> int:
+        """Number of nets that the parameters ask for."""
+        return int(self.n_nets)
 
     def _check_several(self) -> None:
         """Raise InvalidParameterError where several nets cannot be trained as one."""
@@ -236,7 +241,7 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
             "activation": self.activation,
             "dropout": self.dropout,
             "input_dropout": self.input_dropout,
-            "n_nets": None if self.n_nets == 1 else self.n_nets,
+            "n_nets": None if self._n_asked == 1 else self._n_asked,
             "output": self._kind_of_output(),
         }
 
@@ -335,7 +340,7 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
         if not self._reach.moves or self.clean_weight == 1:
             return None
         reach = self._reach
-        if self.n_nets > 1:  # the rows have an axis of nets
+        if self._n_asked > 1:  # the rows have an axis of nets
             reach = reach._replace(epsilon=np.reshape(reach.epsilon, (1, 1, -1)))
         options = {"random_start": self.random_start, "perturbation": self.perturbation}
         return partial(displace, **reach.on(self.device_, self.dtype_), **options)
@@ -399,14 +404,15 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
     def estimators_(self) -> Sequence[AdversarialEstimator]:
         """The nets as fitted estimators of their own: list of `n_nets`, to see them disagree."""
         self.check_is_fitted_attribute("estimators_")
-        return [self._alone(number, self._single()) for number in range(self.n_nets)]
+        return [self._alone(number, self._single()) for number in range(self._n_asked)]
 
     def _alone(self, number: int, single: E) -> E:
         """Return one of the nets as the estimator that it would be by itself, from `single`."""
         alone = self._knowing_the_data(single)
         alone.generator_ = torch.Generator().manual_seed(check_seed(alone.random_state))
         alone.initialize()
-        alone.module_.load_state_dict(self.module_.nets()[number].state_dict())
+        module = self.module_ if self._n_nets is None else self.module_.nets()[number]
+        alone.module_.load_state_dict(module.state_dict())
         alone.module_.eval()
         curve = [losses[number] for losses in self._losses_of_nets] or self.loss_curve_
         for loss in curve:

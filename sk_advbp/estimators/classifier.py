@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sk_advbp.estimators.base import AdversarialEstimator, with_callbacks
-from sk_advbp.estimators.cross_validation import ScoreOfOutputs
+from sk_advbp.estimators.output_scores import ScoreOfOutputs, accuracy, log_likelihood
 from sk_advbp.estimators.targets import Labels
 from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput, is_dataset
 
@@ -497,21 +498,11 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
 
     def _score_of_outputs(self, scoring: object) -> ScoreOfOutputs | None:
         """Return the score by the name `scoring`, None for one that needs an estimator."""
-
-        def log_likelihood(
-            outputs: Tensor, target: NDArray[np.generic], weight: Floats | None
-        ) -> float:
-            if self._kind_of_output() == "logistic":
-                outputs = F.logsigmoid(outputs)
-            log_p = F.log_softmax(outputs.double(), dim=1).numpy()
-            return np.average(log_p[np.arange(len(target)), target], weights=weight)
-
-        def accuracy(outputs: Tensor, target: NDArray[np.generic], weight: Floats | None) -> float:
-            return np.average(outputs.argmax(1).numpy() == target, weights=weight)
-
-        scores = {None: log_likelihood, "neg_log_loss": log_likelihood, "accuracy": accuracy}
-        known = scoring is None or isinstance(scoring, str)
-        return ScoreOfOutputs(scores[scoring]) if known and scoring in scores else None
+        if scoring is None or scoring == "neg_log_loss":
+            return ScoreOfOutputs(
+                partial(log_likelihood, logistic=self._kind_of_output() == "logistic")
+            )
+        return ScoreOfOutputs(accuracy) if scoring == "accuracy" else None
 
     # ---- predictions -----------------------------------------------------------------
 

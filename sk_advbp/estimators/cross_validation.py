@@ -18,6 +18,7 @@ from sklearn.base import clone
 from sklearn.metrics import check_scoring
 from sklearn.utils.parallel import Parallel, delayed
 
+from sk_advbp.estimators.output_scores import ScoreOfOutputs
 from sk_advbp.estimators.training_data import Rows
 from sk_advbp.parameters import check_epsilon_unit
 from sk_advbp.training.batches import as_tensor, dense
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from typing import Literal, TypeAlias
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from sk_advbp._types import Floats, Matrix
     from sk_advbp.estimators.classifier import AdvBPClassifier
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     Selection = Literal["best", "one_se"]
     Outcome = Sequence[list[float]]
 
-__all__ = ["Folds", "ScoreOfOutputs", "cross_validated", "results", "selected"]
+__all__ = ["Folds", "cross_validated", "results", "selected"]
 
 # A sparse X that takes more memory than this as a dense one is not trained on in stacks.
 DENSE_BYTES = 2**28
@@ -118,25 +118,6 @@ def results(
     worst = np.nanmin(means) - 1 if np.isfinite(means).any() else 0.0
     ranks = rankdata(-np.nan_to_num(means, nan=worst), method="min")
     return table | {"rank_test_score": ranks.astype(np.int32)}
-
-
-class ScoreOfOutputs:
-    """A score that needs no estimator: the outputs of a net say it.
-
-    Parameters
-    ----------
-    of : callable
-        Maps (outputs of the net, encoded targets, weights or None) to a number; larger is better.
-    """
-
-    def __init__(self, of: Callable[[Tensor, NDArray[np.generic], Floats | None], float]) -> None:
-        self._of = of
-
-    def __call__(
-        self, outputs: Tensor, target: NDArray[np.generic], weight: Floats | None
-    ) -> float:
-        """Return the score."""
-        return float(self._of(outputs, target, weight))
 
 
 @dataclass(frozen=True)

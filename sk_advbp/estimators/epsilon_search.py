@@ -11,6 +11,7 @@ from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import check_cv
 from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 
+from sk_advbp.core.optimizers import ELEMENTWISE_OPTIMIZERS
 from sk_advbp.estimators.cross_validation import Folds, cross_validated, results, selected
 from sk_advbp.parameters import check_seed, standard_deviation
 
@@ -31,6 +32,9 @@ __all__ = ["SEARCH_CONSTRAINTS", "EpsilonSearch", "automatic_path"]
 
 # The automatic path: shares of the typical standard deviation of a feature.
 SMALLEST_STEP, LARGEST_STEP = 0.02, 0.32
+
+# The nets that answer, where nobody says how many.
+SEVERAL = 5
 
 # The parameters of the search, which the single nets of the folds do not have.
 OF_THE_SEARCH = ("epsilons", "cv", "scoring", "selection", "n_jobs", "n_nets")
@@ -67,6 +71,7 @@ SEARCH_CONSTRAINTS: dict[str, list[object]] = {
     "scoring": [StrOptions(set(get_scorer_names())), callable, None],
     "selection": [StrOptions({"best", "one_se"})],
     "n_jobs": [numbers.Integral, None],
+    "n_nets": [Interval(numbers.Integral, 1, None, closed="left"), StrOptions({"auto"})],
     "max_epochs": [Interval(numbers.Integral, 1, None, closed="left"), "array-like"],
 }
 
@@ -178,6 +183,13 @@ class EpsilonSearch(Base):
     @property
     def _n_epochs(self) -> int:
         return self.max_epochs_
+
+    @property
+    def _n_asked(self) -> int:
+        if self.n_nets != "auto":
+            return int(self.n_nets)
+        several = self.module is None and self.optimizer in ELEMENTWISE_OPTIMIZERS
+        return SEVERAL if several else 1
 
     def _let_in_samples(
         self,

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from sklearn.metrics import r2_score
 from skorch import NeuralNetRegressor
 from skorch.utils import to_tensor
 from torch import nn
 
 from sk_advbp.estimators.base import AdversarialEstimator, with_callbacks
 from sk_advbp.estimators.classifier import AdvBPClassifier
-from sk_advbp.estimators.cross_validation import ScoreOfOutputs
 from sk_advbp.estimators.docstrings import shares_parameters
+from sk_advbp.estimators.output_scores import ScoreOfOutputs, r_squared
 from sk_advbp.estimators.targets import Numbers
 from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput, is_dataset
 
@@ -290,11 +289,7 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
 
     def _score_of_outputs(self, scoring: object) -> ScoreOfOutputs | None:
         """Return R², None for a score that needs an estimator."""
-        if scoring is not None and scoring != "r2":
-            return None
-        return ScoreOfOutputs(
-            lambda outputs, target, weight: r2_score(target, outputs.numpy(), sample_weight=weight)
-        )
+        return ScoreOfOutputs(r_squared) if scoring is None or scoring == "r2" else None
 
     # ---- predictions -----------------------------------------------------------------
 

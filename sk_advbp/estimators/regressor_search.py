@@ -42,8 +42,9 @@ class AdvBPRegressorCV(EpsilonSearch, AdvBPRegressor):  # type: ignore[misc]  # 
     Parameters
     ----------
     {hidden_layer_sizes, activation}
-    n_nets : int, default=5
+    n_nets : int or "auto", default="auto"
         So many nets are trained on all data with the chosen ε, and answer by their mean.
+        ``"auto"`` is 5, but 1 with a `module` or an optimizer of which there cannot be several.
     {epsilons, epsilon_unit}
     cv : int, cross-validation generator, iterable of (train, test) or None, default=None
         As in `sklearn.model_selection.GridSearchCV`; None is 5 folds. Where the folds go by
@@ -94,7 +95,7 @@ class AdvBPRegressorCV(EpsilonSearch, AdvBPRegressor):  # type: ignore[misc]  # 
         hidden_layer_sizes: int | Sequence[int] = (256,),
         activation: Activation = "relu",
         *,
-        n_nets: int = 5,
+        n_nets: int | Literal["auto"] = "auto",
         epsilons: int | ArrayLike = 5,
         epsilon_unit: Literal["absolute", "std"] | ArrayLike = "absolute",
         cv: int | BaseCrossValidator | Iterable[tuple[ArrayLike, ArrayLike]] | None = None,

@@ -43,9 +43,10 @@ class AdvBPClassifierCV(EpsilonSearch, AdvBPClassifier):  # type: ignore[misc]  
     hidden_layer_sizes : int or sequence of int, default=(256,)
         Number of units of each hidden layer; ``()`` is a linear model. Ignored with `module`.
     {activation}
-    n_nets : int, default=5
+    n_nets : int or "auto", default="auto"
         So many nets are trained on all data with the chosen ε, and answer as one: as of
-        `AdvBPClassifier`.
+        `AdvBPClassifier`. ``"auto"`` is 5, but 1 with a `module` or an optimizer of which there
+        cannot be several.
     epsilons : int or array-like of shape (n_epsilons,), default=5
         The candidates, or their number: 0 and equal factors from 0.02 to 0.32 of a typical
         standard deviation of the features (the root mean square over those that move), both
@@ -137,7 +138,7 @@ class AdvBPClassifierCV(EpsilonSearch, AdvBPClassifier):  # type: ignore[misc]  
         hidden_layer_sizes: int | Sequence[int] = (256,),
         activation: Activation = "relu",
         *,
-        n_nets: int = 5,
+        n_nets: int | Literal["auto"] = "auto",
         epsilons: int | ArrayLike = 5,
         epsilon_unit: Literal["absolute", "std"] | ArrayLike = "absolute",
         cv: int | BaseCrossValidator | Iterable[tuple[ArrayLike, ArrayLike]] | None = None,
