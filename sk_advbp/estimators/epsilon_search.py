@@ -180,6 +180,9 @@ class EpsilonSearch(Base):
             )
         return whole
 
+    def _warn_of_epsilon(self, rows: Rows) -> None:
+        """Do nothing: the path of ε follows the data, and another one was the user's choice."""
+
     @property
     def _n_epochs(self) -> int:
         return self.max_epochs_
