@@ -19,7 +19,6 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
-from skorch.utils import get_map_location
 
 from sk_advbp.core.optimizers import ELEMENTWISE_OPTIMIZERS
 from sk_advbp.core.perturbation import displace
@@ -38,6 +37,7 @@ from sk_advbp.parameters import (
 from sk_advbp.training.batches import ArrayDataset, is_dataset
 from sk_advbp.training.net import AdversarialNet
 from sk_advbp.training.reach import Reach
+from sk_advbp.training.state import let_go_of_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -97,14 +97,6 @@ def _names_in_signature(estimator_class: type) -> set[str]:
 
 # With a type: to mypy a class with an untyped base cannot be hashed.
 _signature_names: Callable[[type], set[str]] = cache(_names_in_signature)
-
-
-def let_go_of_graph(module: Module) -> None:
-    """Detach the tensors that `module` has kept of a forward pass: torch does not copy others."""
-    for part in module.modules():
-        for name, value in vars(part).items():
-            if torch.is_tensor(value) and not value.is_leaf:
-                vars(part)[name] = value.detach()
 
 
 def _is_of_component(name: str) -> bool:
@@ -439,15 +431,6 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
         if not is_dataset(X):
             X = ArrayDataset(self._validated(X, reset=False))
         return torch.cat(list(self.forward_iter(X, training=False, device="cpu")))
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        # skorch would replace the parameter `device` by what it finds on this machine.
-        given, resolved = state["device"], state.get("device_", "cpu")
-        available = str(get_map_location(resolved))
-        super().__setstate__(state | {"device": available})
-        self.__dict__["device"] = given
-        if "device_" in state:
-            self.device_ = available
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         return BaseEstimator.__repr__(self, N_CHAR_MAX)
