@@ -24,6 +24,7 @@ from sk_advbp.core.optimizers import ELEMENTWISE_OPTIMIZERS
 from sk_advbp.core.perturbation import displace
 from sk_advbp.estimators._documentation import documentation_address
 from sk_advbp.estimators.adversary import AdversaryMixin
+from sk_advbp.estimators.saving import SavingMixin
 from sk_advbp.estimators.training_data import TrainingData
 from sk_advbp.parameters import (
     CONSTRAINTS,
@@ -105,7 +106,9 @@ def _is_of_component(name: str) -> bool:
     return prefix in PREFIXES and bool(dunder and rest) and not rest.endswith("_")
 
 
-class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, AdversarialNet):
+class AdversarialEstimator(
+    TrainingData, AdversaryMixin, SavingMixin, CallbackSupportMixin, AdversarialNet
+):
     """The scikit-learn side of the net: see `AdvBPClassifier` for the parameters.
 
     The way of X and y through ``fit``, in the order in which it happens:

@@ -511,7 +511,8 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         return lambda logits: self._log_probabilities(logits).exp()
 
     def _log_probabilities(self, logits: Tensor) -> Tensor:
-        if isinstance(self.criterion_, LogisticOutputLoss):
+        # Not by `criterion_`, which a net that is trimmed for prediction has lost.
+        if self._of_net("criterion") is None and self._of_net("output") == "logistic":
             logits = F.logsigmoid(logits)
         return F.log_softmax(logits, dim=1)
 

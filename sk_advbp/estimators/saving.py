@@ -1,0 +1,120 @@
+"""`save_model`: a fitted estimator as one file that runs nothing when it is read."""
+
+import numpy as np
+import sklearn
+import torch
+from sklearn.base import is_classifier
+from torch import nn
+from torch.utils.data import DataLoader
+
+from sk_advbp._version import __version__
+from sk_advbp.keeping import encoded, write_file
+from sk_advbp.training.batches import ArrayDataset, Batches
+
+__all__ = ["FORMAT", "KNOWN", "OF_SOME", "SavingMixin", "check_finite_weights", "fitted_names"]
+
+FORMAT = 1
+
+VERSIONS = {
+    "sk_advbp": __version__,
+    "torch": torch.__version__,
+    "scikit-learn": sklearn.__version__,
+    "numpy": np.__version__,
+}
+
+# Classes that a file may name: torch's optimizers and losses, and what cuts mini-batches.
+KNOWN = {
+    "sk_advbp.training.ArrayDataset": ArrayDataset,
+    "sk_advbp.training.Batches": Batches,
+    "torch.utils.data.DataLoader": DataLoader,
+    **{
+        f"torch.optim.{name}": value
+        for name, value in vars(torch.optim).items()
+        if isinstance(value, type) and issubclass(value, torch.optim.Optimizer)
+    },
+    **{f"torch.nn.{name}": value for name, value in vars(nn).items() if name.endswith("Loss")},
+}
+
+# The attributes of a fitted estimator that a file has, and those that only some have.
+FITTED = ("n_features_in_", "sample_shape_", "dtype_", "device_", "epsilon_unit_", "_reach")
+FITTED += ("_built_from", "module_", "criterion_", "optimizer_", "generator_", "history_")
+FITTED += ("callbacks_",)
+OF_CLASSIFIERS = ("classes_inferred_",)
+OF_REGRESSORS = ("y_mean_", "y_scale_", "_target_shape")
+OF_SEARCHES = ("epsilons_", "epsilon_", "best_index_", "best_score_", "cv_results_")
+OF_SOME = ("feature_names_in_", "_frozen", "_trimmed_for_prediction")
+
+
+def fitted_names(estimator):
+    """Return the names of the attributes that each fitted `estimator` of this class has."""
+    if not is_classifier(estimator):
+        return FITTED + OF_REGRESSORS
+    searches = "epsilons" in estimator.get_params(deep=False)
+    return FITTED + OF_CLASSIFIERS + (OF_SEARCHES if searches else ())
+
+
+def check_finite_weights(estimator):
+    """Raise ValueError where a parameter of the module is not finite."""
+    for name, parameter in estimator.module_.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise ValueError(f"the parameter {name} of module_ is not finite")
+
+
+class SavingMixin:
+    """A fitted estimator writes itself to a file."""
+
+    def save_model(self, path):
+        """Write the fitted estimator to a file that `sk_advbp.load_model` reads.
+
+        The file is one of safetensors, with the weights and what training goes on from as
+        arrays, and with parameters, labels, names of features, units and versions as JSON in
+        its header. To read it runs no code.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            It is replaced where there is a file already: by the whole new one, or not at all.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before ``fit``.
+        TypeError
+            For a parameter that cannot be written, such as a callback, a function or a loss of
+            your own: it is named. A `module` of your own is given to ``load_model`` again.
+        ValueError
+            For an estimator of a class that is not the package's own, and for weights that are
+            not finite.
+
+        Notes
+        -----
+        Requests of metadata and scikit-learn's callbacks are not written.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> from sklearn.datasets import load_iris
+        >>> from sk_advbp import AdvBPClassifier, load_model
+        >>> X, y = load_iris(return_X_y=True)
+        >>> net = AdvBPClassifier((8,), max_epochs=3, random_state=0).fit(X, y)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "iris.safetensors")
+        ...     net.save_model(path)
+        ...     (load_model(path).predict_proba(X) == net.predict_proba(X)).all()
+        np.True_
+        """
+        self.check_is_fitted()
+        if type(self).__module__.partition(".")[0] != "sk_advbp":
+            raise ValueError(f"save_model knows the package's own classes. Got {type(self)!r}.")
+        check_finite_weights(self)
+        if self.module is not self._built_from["module"]:
+            raise ValueError(f"module={self.module!r} is not the one that was fitted.")
+        parameters = {n: vars(self)[n] for n in self._get_param_names() if n != "module"}
+        state = self._plain_state(own_objects=False)
+        state = {n: state[n] for n in (*fitted_names(self), *OF_SOME) if n in state}
+        state["_built_from"] = state["_built_from"] | {"module": None}
+        content, arrays = {"format": FORMAT, "class": type(self).__name__, "versions": VERSIONS}, {}
+        content["own_module"] = None if self.module is None else type(self.module_).__qualname__
+        for kind, values in (("parameters", parameters), ("fitted", state)):
+            content[kind] = {n: encoded(v, n, arrays, KNOWN) for n, v in values.items()}
+        write_file(path, content, arrays)
