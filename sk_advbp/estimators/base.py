@@ -24,6 +24,7 @@ from sk_advbp.core.optimizers import ELEMENTWISE_OPTIMIZERS
 from sk_advbp.core.perturbation import displace
 from sk_advbp.estimators._documentation import documentation_address
 from sk_advbp.estimators.adversary import AdversaryMixin
+from sk_advbp.estimators.few_rows import FewRows
 from sk_advbp.estimators.saving import SavingMixin
 from sk_advbp.estimators.training_data import TrainingData
 from sk_advbp.parameters import (
@@ -107,7 +108,7 @@ def _is_of_component(name: str) -> bool:
 
 
 class AdversarialEstimator(
-    TrainingData, AdversaryMixin, SavingMixin, CallbackSupportMixin, AdversarialNet
+    TrainingData, AdversaryMixin, SavingMixin, FewRows, CallbackSupportMixin, AdversarialNet
 ):
     """The scikit-learn side of the net: see `AdvBPClassifier` for the parameters.
 
@@ -430,9 +431,13 @@ class AdversarialEstimator(
 
     def _logits(self, X: Samples) -> Tensor:
         """Return the module's output for X, a tensor on the CPU."""
-        self.check_is_fitted()
+        if not self.__sklearn_is_fitted__():
+            self.check_is_fitted()
         if not is_dataset(X):
-            X = ArrayDataset(self._validated(X, reset=False))
+            X = X if self._is_valid(X) else self._validated(X, reset=False)
+            if self._takes_at_once(X):
+                return self._output(X)
+            X = ArrayDataset(X)
         return torch.cat(list(self.forward_iter(X, training=False, device="cpu")))
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
