@@ -38,6 +38,7 @@ ROOMS = [
     "keeping",
     "training",
     "estimators",
+    "export",
     "robustness",
     "command",
 ]

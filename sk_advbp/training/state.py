@@ -18,7 +18,7 @@ from sk_advbp.core.mlp import MultilayerPerceptron
 from sk_advbp.training.callbacks import SklearnCallbacks, StopEarly
 from sk_advbp.training.reach import Reach
 
-__all__ = ["PARTS", "PIECES_OF_TRAINING", "PlainState", "let_go_of_graph"]
+__all__ = ["PARTS", "PIECES_OF_TRAINING", "PlainState", "let_go_of_graph", "on_the_cpu"]
 
 # The attributes that only a running training has.
 PIECES_OF_TRAINING = (
