@@ -60,4 +60,5 @@ class FewRows:
         if module.training:
             module.eval()
         with torch.no_grad():
-            return module(x.to(self.device_)).cpu()
+            # Even a conversion to what it is already is a call of torch's.
+            return module(x) if self.device_ == "cpu" else module(x.to(self.device_)).cpu()
