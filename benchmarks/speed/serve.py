@@ -2,7 +2,7 @@
 
     python -m benchmarks.speed.serve
 
-About 6 minutes on 2 cores. All nets have 64-100-10 units and have seen the digits for a few
+About 6 minutes. All nets have 64-100-10 units and have seen the digits for a few
 epochs, which decide about none of these figures. Without onnxruntime, skl2onnx and skops their
 rows are left out.
 """
@@ -33,6 +33,8 @@ OURS, SKLEARN, ONNX = "AdvBPClassifier", "MLPClassifier", "onnxruntime"
 TRIMMED = "save_model, trimmed for prediction"
 FILES = {"save_model": "net.safetensors", TRIMMED: "trimmed.safetensors"}
 FILES |= {"pickle": "net.pkl", "skops": "net.skops", ONNX: "net.onnx"}
+
+SEVERAL = 5
 
 # What the issue asks of ours / scikit-learn's, by the number of rows.
 AT_MOST = {1: 1.2, 100: 1.0}
@@ -94,6 +96,30 @@ def compare_predictions(given, dtype, scaled, rows):
     return compare(
         f"predict_proba of {rows} × 64, {dtype}" + (", behind a MinMaxScaler" if scaled else ""),
         {n: microseconds(partial(predict, X[:rows]), times) for n, predict in predictors.items()},
+        repeats=given.repeats,
+        threads=given.threads or 1,
+        ours=[OURS],
+        targets={(OURS, SKLEARN): (AT_MOST[rows], None)},
+        unit="µs",
+    )
+
+
+def compare_several(given, rows):
+    """Return the figures of several nets that answer as one, and of as many of scikit-learn's."""
+    X, y = digits("float32")
+    ours = AdvBPClassifier(max_epochs=5, n_nets=SEVERAL, random_state=0).fit(X, y)
+    theirs = [
+        MLPClassifier(max_iter=5, tol=1e9, n_iter_no_change=5, random_state=seed).fit(X, y)
+        for seed in range(SEVERAL)
+    ]
+    x, times = X[:rows], 20 if given.quick else 1000
+    predictors = {
+        OURS: partial(ours.predict_proba, x),
+        SKLEARN: lambda: sum(net.predict_proba(x) for net in theirs) / SEVERAL,
+    }
+    return compare(
+        f"predict_proba of {rows} × 64, float32, mean of {SEVERAL} nets",
+        {name: microseconds(predict, times) for name, predict in predictors.items()},
         repeats=given.repeats,
         threads=given.threads or 1,
         ours=[OURS],
@@ -220,6 +246,7 @@ def main(argv=None):
         for scaled in (False, True)
         for rows in AT_MOST
     ]
+    comparisons += [compare_several(given, rows) for rows in AT_MOST]
     comparisons += compare_files(given)
     if Path("/proc/self/status").is_file():
         comparisons.append(compare_growth(given))

@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from sklearn.utils import Tags
     from sklearn.utils.metadata_routing import MetadataRequest
     from torch import Tensor
-    from torch.nn import Module
 
     from sk_advbp._types import Floats, Samples
     from sk_advbp.estimators import training_data

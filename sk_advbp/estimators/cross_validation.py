@@ -191,7 +191,7 @@ def cross_validated(
 
 # Torch's number of threads is one for the process. Of searches that overlap, the first notes it.
 SHARING = threading.Lock()
-NUMBERS_BEFORE = []
+NUMBERS_BEFORE: list[int] = []
 
 
 @contextmanager

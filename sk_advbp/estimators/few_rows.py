@@ -1,13 +1,21 @@
 """The short way of a few rows through the net, for a service that predicts one at a time."""
 
+from __future__ import annotations
+
 import math
 from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from sk_advbp.training.batches import Batches
 from sk_advbp.training.net import AdversarialNet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
 
 __all__ = ["FewRows"]
 
@@ -18,18 +26,28 @@ FEW_ROWS = 256
 STEPS = ("evaluation_step", "forward_iter", "get_dataset", "get_iterator", "infer")
 
 
-@cache
-def _changes_the_way(estimator_class):
+def _overrides_a_step(estimator_class: type) -> bool:
     """Return whether a subclass has a step of its own on the long way."""
     return any(
         getattr(estimator_class, name) is not getattr(AdversarialNet, name) for name in STEPS
     )
 
 
+# With a type: to mypy a class with an untyped base cannot be hashed.
+_changes_the_way: Callable[[type], bool] = cache(_overrides_a_step)
+
+
 class FewRows:
     """The part of `AdversarialEstimator` that predicts a few rows, as a mixin."""
 
-    def _is_valid(self, X):
+    dtype_: str
+    device_: str
+    sample_shape_: tuple[int, ...]
+    module_: Any
+    iterator_valid: Any
+    _has_own_module: Any
+
+    def _is_valid(self, X: object) -> bool:
         """Return whether validation would hand back X itself, in a tenth of its time.
 
         False says nothing: scikit-learn's validation then finds out.
@@ -42,7 +60,7 @@ class FewRows:
         with np.errstate(over="ignore", invalid="ignore"):
             return math.isfinite(X.sum())
 
-    def _takes_at_once(self, X):
+    def _takes_at_once(self, X: Any) -> bool:
         """Return whether the module takes validated X as it is, and nobody would notice."""
         return (
             isinstance(X, np.ndarray)
@@ -52,7 +70,7 @@ class FewRows:
             and not _changes_the_way(type(self))
         )
 
-    def _output(self, X):
+    def _output(self, X: Any) -> Tensor:
         """Return what the module makes of validated X, a tensor on the CPU."""
         # torch warns of memory that it must not write to, and threads cannot each silence it.
         x = torch.from_numpy(X if X.flags.writeable else X.copy())

@@ -1,6 +1,9 @@
 """`load_model`: the estimator in a file of ``save_model``, after many checks."""
 
+from __future__ import annotations
+
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,23 +27,43 @@ from sk_advbp.keeping import decoded, read_file
 from sk_advbp.parameters import check_clip, check_epsilon, check_hidden_layer_sizes
 from sk_advbp.training.state import PARTS
 
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Collection
+    from typing import BinaryIO
+
+    from numpy.typing import NDArray
+    from torch.nn import Module
+
+    Estimator = AdvBPClassifier | AdvBPRegressor
+
 __all__ = ["load_model"]
 
-ESTIMATORS = {c.__name__: c for c in (AdvBPClassifier, AdvBPClassifierCV, AdvBPRegressor)}
+ESTIMATORS: dict[str, Any] = {
+    c.__name__: c for c in (AdvBPClassifier, AdvBPClassifierCV, AdvBPRegressor)
+}
 
 # What a file from before a parameter was there is loaded with: the value whose behaviour was
 # everybody's then. Each parameter that is added to an estimator is added here, too.
-ADDED_PARAMETERS = {}
+ADDED_PARAMETERS: dict[str, object] = {"n_nets": 1}
 
 # Before what is a parameter of module or criterion.
 OF_PARTS = ("module__", "criterion__")
 
 # What can go wrong with values that somebody else has put together.
-MISFITS = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError)
+MISFITS: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+)
 MISFITS += (RuntimeError, TypeError, ValueError)
 
 
-def load_model(path, *, module=None):
+def load_model(
+    path: str | os.PathLike[str] | BinaryIO, *, module: Callable[..., Module] | Module | None = None
+) -> AdvBPClassifier | AdvBPRegressor:
     """Read an estimator from a file that ``save_model`` has written.
 
     Nothing of the file is executed or imported, and no more memory is taken than its size
@@ -88,7 +111,11 @@ def load_model(path, *, module=None):
         raise ValueError(f"{path} has no model that can be loaded: {error}") from error
 
 
-def rebuilt(content, arrays, module):
+def rebuilt(
+    content: dict[str, Any],
+    arrays: dict[str, NDArray[Any]],
+    module: Callable[..., Module] | Module | None,
+) -> AdvBPClassifier | AdvBPRegressor:
     """Return the estimator of what a file has.
 
     Parameters
@@ -107,6 +134,8 @@ def rebuilt(content, arrays, module):
     if (module is None) != (own is None):
         needed = f"module={own}, the class" if own else "no module but the package's own"
         raise ValueError(f"it needs {needed}. Got module={module!r}")
+    parameters: dict[str, Any]
+    state: dict[str, Any]
     parameters, state = (
         {name: decoded(tree, arrays, KNOWN) for name, tree in content[kind].items()}
         for kind in ("parameters", "fitted")
@@ -132,12 +161,12 @@ def rebuilt(content, arrays, module):
     return estimator
 
 
-def with_added(given, names):
+def with_added(given: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
     """Return the `given` values with those of `ADDED_PARAMETERS` for other ones of the `names`."""
     return {n: value for n, value in ADDED_PARAMETERS.items() if n in names} | given
 
 
-def _with_parameters(class_name, given, written_by):
+def _with_parameters(class_name: str, given: dict[str, Any], written_by: str) -> Any:
     """Return an estimator with the parameters of a file from this version or an earlier one."""
     names = set(ESTIMATORS[class_name]()._get_param_names())
     given = with_added(given, names)
@@ -150,7 +179,7 @@ def _with_parameters(class_name, given, written_by):
     return ESTIMATORS[class_name](**given)
 
 
-def _building(estimator, given):
+def _building(estimator: Estimator, given: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters that the net was built from, checked."""
     names = BUILT_FROM + (PERCEPTRON_BUILT_FROM if given["module"] is None else ())
     given = with_added(given, names)
@@ -166,7 +195,7 @@ def _building(estimator, given):
     return given
 
 
-def _check_fitted(estimator, state):
+def _check_fitted(estimator: Estimator, state: dict[str, Any]) -> None:
     """Raise where the attributes are not those of a fitted `estimator`, or do not agree."""
     names = set(fitted_names(estimator))
     if names - state.keys() or state.keys() - names - set(OF_SOME):
@@ -194,7 +223,7 @@ def _check_fitted(estimator, state):
             raise ValueError(f"y cannot have mean {mean} and scale {scale}")
 
 
-def _check_sizes(estimator, arrays):
+def _check_sizes(estimator: Estimator, arrays: dict[str, Any]) -> None:
     """Raise where the module would have other tensors than `arrays`, before it takes memory."""
     with estimator._as_built():
         kwargs = estimator.get_params_for("module")
@@ -215,7 +244,7 @@ def _check_sizes(estimator, arrays):
                 raise ValueError(f"module has tensors of the shapes {expected}. Got {found}")
 
 
-def _check_optimizer(estimator, parts):
+def _check_optimizer(estimator: Any, parts: dict[str, Any]) -> None:
     """Raise where torch's fused steps, which trust them, would meet moments of other shapes."""
     plain = parts["optimizer_"]
     if plain is None or estimator._built_from["optimizer"] not in FUSED_OPTIMIZERS:

@@ -1,5 +1,9 @@
 """`save_model`: a fitted estimator as one file that runs nothing when it is read."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import sklearn
 import torch
@@ -10,6 +14,13 @@ from torch.utils.data import DataLoader
 from sk_advbp._version import __version__
 from sk_advbp.keeping import encoded, write_file
 from sk_advbp.training.batches import ArrayDataset, Batches
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import NDArray
+    from sklearn.base import BaseEstimator
+
 
 __all__ = ["FORMAT", "KNOWN", "OF_SOME", "SavingMixin", "check_finite_weights", "fitted_names"]
 
@@ -23,7 +34,7 @@ VERSIONS = {
 }
 
 # Classes that a file may name: torch's optimizers and losses, and what cuts mini-batches.
-KNOWN = {
+KNOWN: dict[str, object] = {
     "sk_advbp.training.ArrayDataset": ArrayDataset,
     "sk_advbp.training.Batches": Batches,
     "torch.utils.data.DataLoader": DataLoader,
@@ -36,16 +47,16 @@ KNOWN = {
 }
 
 # The attributes of a fitted estimator that a file has, and those that only some have.
-FITTED = ("n_features_in_", "sample_shape_", "dtype_", "device_", "epsilon_unit_", "_reach")
-FITTED += ("_built_from", "module_", "criterion_", "optimizer_", "generator_", "history_")
-FITTED += ("callbacks_",)
+FITTED: tuple[str, ...] = ("n_features_in_", "sample_shape_", "dtype_", "device_")
+FITTED += ("epsilon_unit_", "_reach", "_built_from", "module_", "criterion_", "optimizer_")
+FITTED += ("generator_", "history_", "callbacks_")
 OF_CLASSIFIERS = ("classes_inferred_",)
 OF_REGRESSORS = ("y_mean_", "y_scale_", "_target_shape")
 OF_SEARCHES = ("epsilons_", "epsilon_", "best_index_", "best_score_", "cv_results_")
-OF_SOME = ("feature_names_in_", "_frozen", "_trimmed_for_prediction")
+OF_SOME = ("feature_names_in_", "_frozen", "_losses_of_nets", "_trimmed_for_prediction")
 
 
-def fitted_names(estimator):
+def fitted_names(estimator: BaseEstimator) -> tuple[str, ...]:
     """Return the names of the attributes that each fitted `estimator` of this class has."""
     if not is_classifier(estimator):
         return FITTED + OF_REGRESSORS
@@ -53,7 +64,7 @@ def fitted_names(estimator):
     return FITTED + OF_CLASSIFIERS + (OF_SEARCHES if searches else ())
 
 
-def check_finite_weights(estimator):
+def check_finite_weights(estimator: BaseEstimator) -> None:
     """Raise ValueError where a parameter of the module is not finite."""
     for name, parameter in estimator.module_.named_parameters():
         if not torch.isfinite(parameter).all():
@@ -63,7 +74,7 @@ def check_finite_weights(estimator):
 class SavingMixin:
     """A fitted estimator writes itself to a file."""
 
-    def save_model(self, path):
+    def save_model(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to a file that `sk_advbp.load_model` reads.
 
         The file is one of safetensors, with the weights and what training goes on from as
@@ -103,18 +114,21 @@ class SavingMixin:
         ...     (load_model(path).predict_proba(X) == net.predict_proba(X)).all()
         np.True_
         """
-        self.check_is_fitted()
-        if type(self).__module__.partition(".")[0] != "sk_advbp":
-            raise ValueError(f"save_model knows the package's own classes. Got {type(self)!r}.")
-        check_finite_weights(self)
-        if self.module is not self._built_from["module"]:
-            raise ValueError(f"module={self.module!r} is not the one that was fitted.")
-        parameters = {n: vars(self)[n] for n in self._get_param_names() if n != "module"}
-        state = self._plain_state(own_objects=False)
-        state = {n: state[n] for n in (*fitted_names(self), *OF_SOME) if n in state}
+        net: Any = self
+        net.check_is_fitted()
+        if type(net).__module__.partition(".")[0] != "sk_advbp":
+            raise ValueError(f"save_model knows the package's own classes. Got {type(net)!r}.")
+        check_finite_weights(net)
+        if net.module is not net._built_from["module"]:
+            raise ValueError(f"module={net.module!r} is not the one that was fitted.")
+        parameters = {n: vars(net)[n] for n in net._get_param_names() if n != "module"}
+        state = net._plain_state(own_objects=False)
+        state = {n: state[n] for n in (*fitted_names(net), *OF_SOME) if n in state}
         state["_built_from"] = state["_built_from"] | {"module": None}
-        content, arrays = {"format": FORMAT, "class": type(self).__name__, "versions": VERSIONS}, {}
-        content["own_module"] = None if self.module is None else type(self.module_).__qualname__
+        arrays: dict[str, NDArray[Any]] = {}
+        content: dict[str, Any] = {"format": FORMAT, "versions": VERSIONS}
+        content["class"] = type(net).__name__
+        content["own_module"] = None if net.module is None else type(net.module_).__qualname__
         for kind, values in (("parameters", parameters), ("fitted", state)):
             content[kind] = {n: encoded(v, n, arrays, KNOWN) for n, v in values.items()}
         write_file(path, content, arrays)

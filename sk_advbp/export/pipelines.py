@@ -1,14 +1,23 @@
 """`to_onnx`: the pipeline, by skl2onnx, and the net behind it, as one model."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from sk_advbp.training.state import PlainState
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from sk_advbp._types import MatrixLike, Predictor
+
 __all__ = ["to_onnx"]
 
 
-def to_onnx(model, X):
+def to_onnx(model: Predictor, X: MatrixLike) -> ModelProto:
     """Return the ONNX model of a fitted estimator, or of a pipeline that ends in one.
 
     Parameters
@@ -71,8 +80,10 @@ def to_onnx(model, X):
     if transformers is None:
         net._validated(X, reset=False)
         return net_model(net, helper.np_dtype_to_tensor_dtype(np.asarray(X).dtype))
-    X = X if hasattr(X, "columns") else np.asarray(X)
-    before = skl2onnx.to_onnx(transformers, X[:1], target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET})
+    row: Any = X if hasattr(X, "columns") else np.asarray(X)
+    before = skl2onnx.to_onnx(
+        transformers, row[:1], target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET}
+    )
     before.ir_version = IR_VERSION
     (output,) = before.graph.output
     both = compose.merge_models(
@@ -86,7 +97,7 @@ def to_onnx(model, X):
     return both
 
 
-def _unwrapped(model):
+def _unwrapped(model: Any) -> tuple[Any, Any]:
     """Return (the transformers before the net or None, the net)."""
     transformers, last = [], model
     while not isinstance(last, PlainState):

@@ -6,17 +6,27 @@ that name beside it, ``{"known": name}`` for an object that both sides have unde
 ``{"float": "nan"}`` or an infinity, and those of `DECODERS`.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["decoded", "encoded"]
+
+Arrays: TypeAlias = dict[str, NDArray[Any]]
+NOTHING: Mapping[str, object] = {}
 
 # What safetensors has.
 NUMBERS = "biuf"
 
 
-def encoded(value, name, arrays, known=()):
+def encoded(
+    value: object, name: str, arrays: Arrays, known: Mapping[str, object] = NOTHING
+) -> object:
     """Return `value` as what JSON can hold, and put its arrays into `arrays`.
 
     Parameters
@@ -26,7 +36,7 @@ def encoded(value, name, arrays, known=()):
         Of the value, for errors and for the names of arrays.
     arrays : dict of str to ndarray
         Arrays are added to it.
-    known : dict of str to object, default=()
+    known : dict of str to object, default={}
         Objects that are written as a name.
 
     Raises
@@ -38,7 +48,7 @@ def encoded(value, name, arrays, known=()):
         return value
     if type(value) is float:
         return value if math.isfinite(value) else {"float": repr(value)}
-    if type(value) in (list, tuple):
+    if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
         values = [encoded(v, f"{name}.{i}", arrays, known) for i, v in enumerate(value)]
         return values if type(value) is list else {"tuple": values}
     if type(value) is dict:
@@ -54,13 +64,15 @@ def encoded(value, name, arrays, known=()):
         return {"masked": [encoded(part, name, arrays, known) for part in parts]}
     if isinstance(value, np.ndarray):
         return _encoded_array(value, name, arrays, known)
-    for known_name, thing in dict(known).items():
+    for known_name, thing in known.items():
         if value is thing:
             return {"known": known_name}
     raise TypeError(f"{name} cannot be written to a file: {value!r}")
 
 
-def _encoded_array(value, name, arrays, known):
+def _encoded_array(
+    value: NDArray[Any], name: str, arrays: Arrays, known: Mapping[str, object]
+) -> object:
     dtype, shape = value.dtype, list(value.shape)
     if dtype.kind in NUMBERS and dtype.itemsize <= 8:
         while name in arrays:
@@ -70,15 +82,15 @@ def _encoded_array(value, name, arrays, known):
     if dtype.kind in "mM":
         return {"time": [dtype.str, encoded(value.view("i8"), name, arrays)]}
     if dtype.kind == "U":
-        parts = [dtype.itemsize // 4, shape, value.ravel().tolist()]
-        _text(*parts)
-        return {"text": parts}
+        width, strings = dtype.itemsize // 4, value.ravel().tolist()
+        _text(width, shape, strings)
+        return {"text": [width, shape, strings]}
     if dtype.kind == "O":
         return {"objects": [shape, encoded(list(value.ravel()), name, arrays, known)]}
     raise TypeError(f"{name} cannot be written to a file: an array of dtype {dtype}.")
 
 
-def _text(width, shape, values):
+def _text(width: int, shape: list[int], values: list[str]) -> NDArray[np.str_]:
     """Return an array of strings, of no more memory than they warrant."""
     if not all(type(v) is str for v in values) or not 0 <= width:
         raise ValueError(f"{values[:5]} are no strings")
@@ -87,20 +99,20 @@ def _text(width, shape, values):
     return np.array(values, dtype=f"U{width}").reshape(shape)
 
 
-def _objects(shape, values):
+def _objects(shape: list[int], values: list[object]) -> NDArray[np.object_]:
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array.reshape(shape)
 
 
-def _time(code, numbers):
+def _time(code: str, numbers: NDArray[np.int64]) -> NDArray[Any]:
     if np.dtype(code).kind not in "mM":
         raise ValueError(f"{code!r} is no dtype of times")
     return numbers.view(code)
 
 
 # By the kind of value: what makes it of the decoded parts.
-DECODERS = {
+DECODERS: dict[str, Callable[..., object]] = {
     "tuple": lambda *values: values,
     "items": lambda *items: dict(items),
     "scalar": lambda array: array[()],
@@ -111,7 +123,7 @@ DECODERS = {
 }
 
 
-def decoded(tree, arrays, known=()):
+def decoded(tree: object, arrays: Arrays, known: Mapping[str, object] = NOTHING) -> object:
     """Return the value that `encoded` has made `tree` of.
 
     Parameters
@@ -120,7 +132,7 @@ def decoded(tree, arrays, known=()):
         What JSON had.
     arrays : dict of str to ndarray
         Those that the value has are taken out of it.
-    known : dict of str to object, default=()
+    known : dict of str to object, default={}
 
     Raises
     ------
@@ -133,6 +145,8 @@ def decoded(tree, arrays, known=()):
         return tree
     if len(tree) != 1:
         raise ValueError(f"{list(tree)[:5]} is no kind of value")
+    kind: str
+    content: Any
     ((kind, content),) = tree.items()
     if kind == "dict":
         return {key: decoded(part, arrays, known) for key, part in content.items()}

@@ -6,14 +6,24 @@ and read here, not by that project's library, since what a reader has to refuse 
 work, and so that a model can be saved without another package.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import math
 import os
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+
+from sk_advbp.keeping.plain import Arrays
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
 
 __all__ = ["read_file", "write_file"]
 
@@ -28,7 +38,7 @@ BEGIN, ZEROS = b'{"__metadata__":{"sha256":"', b"0" * 64
 MOST_HEADER_BYTES = 100_000_000
 
 
-def write_file(path, content, arrays):
+def write_file(path: str | os.PathLike[str], content: Mapping[str, object], arrays: Arrays) -> None:
     """Write `content` and `arrays` to a file, whole or not at all.
 
     Parameters
@@ -43,26 +53,27 @@ def write_file(path, content, arrays):
     arrays = {name: np.asarray(a, a.dtype.newbyteorder("<")) for name, a in arrays.items()}
     # Wide numbers first, so that each array begins at a multiple of its numbers' size.
     names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
-    entries, end = {}, 0
+    entries: dict[str, dict[str, object]] = {}
+    end = 0
     for name in names:
         array, begin = arrays[name], end
         end += array.nbytes
-        entries[name] = {"dtype": NAMES[array.dtype], "shape": array.shape}
-        entries[name]["data_offsets"] = [begin, end]
+        dtype = NAMES[array.dtype]
+        entries[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": [begin, end]}
     # The values of the format's metadata are strings.
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
-    metadata = {"__metadata__": {"sha256": ZEROS.decode(), "sk_advbp": text}}
+    metadata: dict[str, object] = {"__metadata__": {"sha256": ZEROS.decode(), "sk_advbp": text}}
     header = json.dumps(metadata | entries, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     if len(header) > MOST_HEADER_BYTES:
         raise ValueError(f"The header would have {len(header):,} bytes: the history is too long.")
     parts = [len(header).to_bytes(8, "little"), header]
-    parts += [array.tobytes() for array in map(arrays.get, names)]
+    parts += [arrays[name].tobytes() for name in names]
     parts[1] = header.replace(ZEROS, digest(parts), 1)
     _write_whole(Path(path), parts)
 
 
-def digest(parts):
+def digest(parts: Iterable[bytes]) -> bytes:
     """Return the SHA-256 of some bytes one after the other, in hexadecimal digits."""
     total = hashlib.sha256()
     for part in parts:
@@ -70,7 +81,7 @@ def digest(parts):
     return total.hexdigest().encode()
 
 
-def _write_whole(path, parts):
+def _write_whole(path: Path, parts: Iterable[bytes]) -> None:
     """Write the bytes beside `path`, then give them its name."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
     try:
@@ -85,7 +96,9 @@ def _write_whole(path, parts):
         raise
 
 
-def read_file(path):
+def read_file(
+    path: str | os.PathLike[str] | BinaryIO,
+) -> tuple[dict[str, object], Arrays]:
     """Return the content and the arrays of a file that `write_file` has written.
 
     Parameters
@@ -104,7 +117,8 @@ def read_file(path):
     OSError
         Where it cannot be read.
     """
-    with nullcontext(path) if hasattr(path, "read") else open(path, "rb") as file:
+    opened = open(path, "rb") if isinstance(path, (str, os.PathLike)) else nullcontext(path)
+    with opened as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         length = file.read(8)
@@ -122,15 +136,15 @@ def read_file(path):
     return parsed(entries.pop("__metadata__")["sk_advbp"]), _arrays(entries, memoryview(data))
 
 
-def parsed(text):
+def parsed(text: str) -> Any:
     """Return what a JSON text has, strictly: no key twice, no NaN, no depth without bound."""
 
-    def unique(pairs):
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         if len(dict(pairs)) < len(pairs):
             raise ValueError(f"a key is there twice among {[key for key, _ in pairs][:20]}")
         return dict(pairs)
 
-    def refused(name):
+    def refused(name: str) -> None:
         raise ValueError(f"{name} is not a number of JSON")
 
     try:
@@ -139,9 +153,10 @@ def parsed(text):
         raise ValueError("its JSON is nested too deeply") from None
 
 
-def _arrays(entries, data):
+def _arrays(entries: dict[str, Any], data: memoryview) -> dict[str, NDArray[Any]]:
     """Return the arrays that the header describes; they have to cover `data` exactly."""
-    arrays, end = {}, 0
+    arrays: dict[str, NDArray[Any]] = {}
+    end = 0
     for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
         (begin, after), shape = entry["data_offsets"], entry["shape"]
         dtype = np.dtype(DTYPES[entry["dtype"]])

@@ -1,9 +1,12 @@
 """The state of a net as arrays and plain values: what pickles, copies and files have of it."""
 
+from __future__ import annotations
+
 import inspect
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +20,15 @@ from torch import nn
 from sk_advbp.core.mlp import MultilayerPerceptron
 from sk_advbp.training.callbacks import SklearnCallbacks, StopEarly
 from sk_advbp.training.reach import Reach
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from numpy.typing import NDArray
+    from skorch.callbacks import Callback
+    from torch import Generator
+    from torch.nn import Module, Parameter
+    from torch.optim import Optimizer
 
 __all__ = ["PARTS", "PIECES_OF_TRAINING", "PlainState", "let_go_of_graph", "on_the_cpu"]
 
@@ -47,7 +59,7 @@ OF_EACH_FIT = {
 }
 
 
-def as_plain(value):
+def as_plain(value: Any) -> Any:
     """Return `value` with an array for each tensor, also in lists, tuples and dicts.
 
     Parameters
@@ -63,7 +75,7 @@ def as_plain(value):
     return type(value)(map(as_plain, value)) if type(value) in (list, tuple) else value
 
 
-def as_tensors(value):
+def as_tensors(value: Any) -> Any:
     """Return `value` with a tensor, of its own memory, for each array: `as_plain` undone."""
     if isinstance(value, np.ndarray):
         return torch.tensor(value)
@@ -72,7 +84,7 @@ def as_tensors(value):
     return type(value)(map(as_tensors, value)) if type(value) in (list, tuple) else value
 
 
-def let_go_of_graph(module):
+def let_go_of_graph(module: Module) -> None:
     """Detach the tensors that `module` has kept of a forward pass: torch does not copy others."""
     for part in module.modules():
         for name, value in vars(part).items():
@@ -80,7 +92,7 @@ def let_go_of_graph(module):
                 vars(part)[name] = value.detach()
 
 
-def on_the_cpu(module):
+def on_the_cpu(module: Module) -> Module:
     """Return `module`, a copy of it where it lies elsewhere than on the CPU."""
     if all(t.device.type == "cpu" for t in (*module.parameters(), *module.buffers())):
         return module
@@ -93,7 +105,7 @@ def on_the_cpu(module):
     return copied
 
 
-def plain_optimizer(optimizer, names):
+def plain_optimizer(optimizer: Optimizer, names: Mapping[int, str]) -> dict[str, Any] | Optimizer:
     """Return the state of `optimizer`, its parameters by their `names` {id: name}.
 
     One that steps other parameters than these is returned as it is.
@@ -110,7 +122,11 @@ def plain_optimizer(optimizer, names):
     }
 
 
-def rebuilt_optimizer(optimizer_class, plain, parameters):
+def rebuilt_optimizer(
+    optimizer_class: Callable[..., Optimizer],
+    plain: Mapping[str, Any],
+    parameters: Mapping[str, Parameter],
+) -> Optimizer:
     """Return the optimizer of the state that `plain_optimizer` has given.
 
     Parameters
@@ -143,10 +159,16 @@ class PlainState(NeuralNet):
     or, where there is none, on the CPU.
     """
 
-    def __getstate__(self):
-        return self._plain_state() if self.initialized_ else dict(vars(self))
+    device_: str
+    generator_: Generator
+    module_: Any
+    optimizer_: Optimizer
+    _built_from: dict[str, Any] | None
 
-    def _plain_state(self, own_objects=True):
+    def __getstate__(self) -> dict[str, Any]:
+        return self._plain_state() if self.initialized_ else dict(self.__dict__)
+
+    def _plain_state(self, own_objects: bool = True) -> dict[str, Any]:
         """Return the attributes, of the `PARTS` what `_rebuild` makes them of.
 
         Parameters
@@ -156,7 +178,7 @@ class PlainState(NeuralNet):
             tensors are, too, as arrays.
         """
         left_out = {*PIECES_OF_TRAINING, "virtual_params_"}
-        state = {k: v for k, v in vars(self).items() if k not in left_out}
+        state = {k: v for k, v in self.__dict__.items() if k not in left_out}
         as_objects = {
             "module_": own_objects
             and not (self._has_own_module and type(self.module_) is MultilayerPerceptron),
@@ -181,20 +203,27 @@ class PlainState(NeuralNet):
             "callbacks_": given,
         }
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         if PICKLED in state:
             raise ValueError(
                 f"The state of {type(self).__name__} has a pickle in it, as that of a skorch net "
                 "or of an earlier version. It is not loaded, since it could run any code."
             )
         parts = {name: state[name] for name in PARTS if name in state}
-        vars(self).update((k, v) for k, v in state.items() if k not in PARTS)
+        self.__dict__.update((k, v) for k, v in state.items() if k not in PARTS)
         if self.initialized_:
             self._rebuild(**parts)
 
     def _rebuild(
-        self, module_, criterion_, optimizer_, generator_, callbacks_, history_, _reach=None
-    ):
+        self,
+        module_: Any,
+        criterion_: Any,
+        optimizer_: Any,
+        generator_: NDArray[np.uint8],
+        callbacks_: list[tuple[str, Callback]],
+        history_: list[dict[str, Any]],
+        _reach: tuple[Any, ...] | None = None,
+    ) -> None:
         """Build the parts from what `_plain_state` has of them."""
         self.device_ = str(get_map_location(self.device_))
         self.generator_ = torch.Generator()
@@ -204,12 +233,12 @@ class PlainState(NeuralNet):
             self._build("criterion_", criterion_, self.initialize_criterion)
         if self._has_own_module:
             self.module_.generator = None
-        for name in vars(self).pop("_frozen", ()):
+        for name in self.__dict__.pop("_frozen", ()):
             self.module_.get_parameter(name).requires_grad_(False)
         if isinstance(optimizer_, dict):
             parameters = dict(self.get_all_learnable_params())
-            optimizer_ = rebuilt_optimizer(self._built_from["optimizer"], optimizer_, parameters)
-        vars(self)["optimizer_"] = optimizer_
+            optimizer_ = rebuilt_optimizer(self._of_net("optimizer"), optimizer_, parameters)
+        self.__dict__["optimizer_"] = optimizer_
         self._register_setters()
         self.generator_.set_state(torch.tensor(generator_))
         self.history_ = History(history_)
@@ -217,31 +246,32 @@ class PlainState(NeuralNet):
         if _reach is not None:
             self._reach = Reach(*_reach)
 
-    def _build(self, name, part, initialize):
+    def _build(self, name: str, part: Any, initialize: Callable[[], object]) -> None:
         """Set the attribute `name`: `part`, or what `initialize` builds, with the arrays in it."""
         if isinstance(part, dict):
             initialize()
-            if isinstance(vars(self)[name], nn.Module):
-                vars(self)[name].load_state_dict(as_tensors(part))
-                part = vars(self)[name]
-        vars(self)[name] = part.to(self.device_) if isinstance(part, nn.Module) else part
+            if isinstance(self.__dict__[name], nn.Module):
+                self.__dict__[name].load_state_dict(as_tensors(part))
+                part = self.__dict__[name]
+        self.__dict__[name] = part.to(self.device_) if isinstance(part, nn.Module) else part
 
     @contextmanager
-    def _as_built(self):
+    def _as_built(self) -> Iterator[None]:
         """Have the parameters that they had when the net was built."""
-        given = dict(vars(self))
+        built = self._built_from or {}
+        given = dict(self.__dict__)
         of_parts = [n for n in given if n.startswith(("module__", "criterion__"))]
         for name in of_parts:
-            del vars(self)[name]
-        vars(self).update(self._built_from)
+            del self.__dict__[name]
+        self.__dict__.update(built)
         try:
             yield
         finally:
-            for name in {*of_parts, *self._built_from}:
-                vars(self).pop(name, None)
-            vars(self).update((n, given[n]) for n in {*of_parts, *self._built_from} & given.keys())
+            for name in {*of_parts, *built}:
+                self.__dict__.pop(name, None)
+            self.__dict__.update((n, given[n]) for n in {*of_parts, *built} & given.keys())
 
-    def _register_setters(self):
+    def _register_setters(self) -> None:
         """Let `set_params` reach the optimizers while training, as skorch's ``initialize`` does."""
         self._initialize_virtual_params()
         for name in self._optimizers:
@@ -249,7 +279,7 @@ class PlainState(NeuralNet):
             patterns = [f"{name}__param_groups__*__*", f"{name}__*"]
             self._register_virtual_param(patterns + ["lr"] * (name == "optimizer"), setter)
 
-    def _callbacks_of_each_fit(self):
+    def _callbacks_of_each_fit(self) -> list[tuple[str, Callback]]:
         """Return the callbacks that skorch and this package add to the user's, initialised."""
         if self.callbacks == "disable" or getattr(self, "_trimmed_for_prediction", False):
             return []

@@ -83,6 +83,7 @@ FITTED = {
         X,
         Y,
     ),
+    "several": (AdvBPClassifier(**QUICK, n_nets=3, output="logistic"), X, Y),
     "search": (AdvBPClassifierCV(**QUICK, epsilons=[0, 0.1], cv=2), X, Y),
     "regressor": (AdvBPRegressor(**QUICK), X, NUMBERS),
     "outputs": (AdvBPRegressor(**QUICK), X, np.c_[NUMBERS, X[:, 0]]),
@@ -351,7 +352,9 @@ def test_parameters_that_a_later_version_adds_are_what_they_were(tmp_path, parts
     write_file(path, content, arrays)
     with pytest.raises(ValueError, match=r"\['dropout', 'norm'\] are missing"):
         load_model(path)
-    monkeypatch.setattr(loading, "ADDED_PARAMETERS", {"norm": "l2", "dropout": 0.0, "epsilons": 6})
+    monkeypatch.setattr(
+        loading, "ADDED_PARAMETERS", {"n_nets": 1, "norm": "l2", "dropout": 0.0, "epsilons": 6}
+    )
     net = load_model(path)
     assert net.norm == "l2" and net.dropout == 0.0 and "epsilons" not in vars(net)
     net.partial_fit(X, Y)

@@ -43,8 +43,12 @@ def the_long_way(net, X):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     "estimator, y",
-    [(AdvBPClassifier(**QUICK, dropout=0.5), Y), (AdvBPRegressor(**QUICK), NUMBERS)],
-    ids=["classifier", "regressor"],
+    [
+        (AdvBPClassifier(**QUICK, dropout=0.5), Y),
+        (AdvBPClassifier(**QUICK, n_nets=3), Y),
+        (AdvBPRegressor(**QUICK), NUMBERS),
+    ],
+    ids=["classifier", "several", "regressor"],
 )
 @pytest.mark.parametrize("rows", [1, 5, FEW_ROWS, FEW_ROWS + 1])
 def test_a_few_rows_are_predicted_as_many_are(estimator, y, dtype, rows):

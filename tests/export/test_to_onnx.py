@@ -90,6 +90,9 @@ NETS = {
     "logits": (AdvBPClassifier(**QUICK, predict_nonlinearity=None), X, Y),
     "dropout": (AdvBPClassifier(**QUICK, dropout=0.5, input_dropout=0.1), X, Y),
     "one class": (AdvBPClassifier(**QUICK), X, np.full(len(X), 7)),
+    "several": (AdvBPClassifier(**QUICK, n_nets=3), X, Y),
+    "several, logistic": (AdvBPClassifier(**QUICK, n_nets=3, output="logistic"), X, Y),
+    "several regressors": (AdvBPRegressor(**QUICK, n_nets=2), X, NUMBERS),
     "search": (AdvBPClassifierCV(**QUICK, epsilons=2, cv=2), X, Y),
     "regressor": (AdvBPRegressor(**QUICK), X, NUMBERS),
     "outputs": (AdvBPRegressor(**QUICK), X, np.c_[NUMBERS, X[:, 0]]),
@@ -161,8 +164,11 @@ def test_what_cannot_be_exported():
         with pytest.raises(TypeError, match="only an estimator of this package"):
             to_onnx(other.fit(X, Y), X)
     net = AdvBPClassifier(**QUICK, predict_nonlinearity=halved).fit(X, Y)
-    with pytest.raises(ValueError, match="is a function, which ONNX has not"):
+    with pytest.raises(ValueError, match="no predict_nonlinearity that is a function"):
         to_onnx(net, X)
+    several = AdvBPClassifier(**QUICK, n_nets=2, predict_nonlinearity=None).fit(X, Y)
+    with pytest.raises(ValueError, match="nor None of several nets"):
+        to_onnx(several, X)
     dates = AdvBPClassifier(**QUICK).fit(X, CODES.astype("datetime64[D]"))
     with pytest.raises(ValueError, match=r"ONNX has no labels of dtype datetime64\[D\]"):
         to_onnx(dates, X)

@@ -40,6 +40,7 @@ FITTED = {
         ["torch.optim.rmsprop.RMSprop"],
     ),
     "regressor": (AdvBPRegressor(**QUICK), NUMBERS, []),
+    "several": (AdvBPClassifier(**QUICK, n_nets=3), Y, []),
     "search": (AdvBPClassifierCV(**QUICK, epsilons=2, cv=2), Y, []),
 }
 fitted = pytest.mark.parametrize("estimator, y, further", FITTED.values(), ids=FITTED)
