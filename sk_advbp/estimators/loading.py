@@ -134,12 +134,7 @@ def rebuilt(
     if (module is None) != (own is None):
         needed = f"module={own}, the class" if own else "no module but the package's own"
         raise ValueError(f"it needs {needed}. Got module={module!r}")
-    parameters: dict[str, Any]
-    state: dict[str, Any]
-    parameters, state = (
-        {name: decoded(tree, arrays, KNOWN) for name, tree in content[kind].items()}
-        for kind in ("parameters", "fitted")
-    )
+    parameters, state = (_values(content[kind], arrays) for kind in ("parameters", "fitted"))
     if arrays:
         raise ValueError(f"the arrays {sorted(arrays)[:5]} belong to nothing")
     estimator = _with_parameters(content["class"], parameters | {"module": module}, written_by)
@@ -159,6 +154,10 @@ def rebuilt(
     check_finite_weights(estimator)
     estimator.module_.eval()
     return estimator
+
+
+def _values(trees: dict[str, object], arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    return {name: decoded(tree, arrays, KNOWN) for name, tree in trees.items()}
 
 
 def with_added(given: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
