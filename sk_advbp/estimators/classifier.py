@@ -518,7 +518,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
             return self.predict_nonlinearity
         if self.predict_nonlinearity is None:
             return lambda logits: logits
-        return lambda logits: F.softmax(self._scores(logits), dim=1)
+        return lambda logits: self._scores(logits).softmax(1)
 
     def _log_probabilities(self, logits: Tensor) -> Tensor:
         return F.log_softmax(self._scores(logits), dim=1)

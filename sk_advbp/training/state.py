@@ -191,6 +191,8 @@ class PlainState(NeuralNet):
         frozen = [n for n, p in self.module_.named_parameters() if not p.requires_grad]
         if frozen:
             state["_frozen"] = frozen
+        if self.module_.training:
+            state["_in_training_mode"] = True
         if self.optimizer_ is not None:
             names = {id(p): name for name, p in self.get_all_learnable_params()}
             state["optimizer_"] = plain_optimizer(self.optimizer_, names)
@@ -231,6 +233,9 @@ class PlainState(NeuralNet):
             # Drawn from a generator of its own, and then overwritten.
             self._build("module_", module_, self.initialize_module)
             self._build("criterion_", criterion_, self.initialize_criterion)
+        in_training = self.__dict__.pop("_in_training_mode", False)
+        if isinstance(module_, dict):  # else each part of it has its own mode
+            self.module_.train(in_training)
         if self._has_own_module:
             self.module_.generator = None
         for name in self.__dict__.pop("_frozen", ()):

@@ -218,6 +218,15 @@ def test_a_net_that_is_pickled_while_it_trains():
     assert twin._schedule is None and not twin._training
 
 
+@pytest.mark.parametrize("module", [None, Net], ids=["own", "custom"])
+def test_a_net_comes_back_in_the_mode_that_it_was_in(module):
+    net = AdvBPClassifier(module=module, **QUICK).fit(X, Y)
+    for mode in (False, True):
+        net.module_.train(mode)
+        twin = pickle.loads(pickle.dumps(net))
+        assert twin.module_.training is mode and vars(twin).keys() == vars(net).keys()
+
+
 def test_trimmed_and_unfitted_nets():
     net = AdvBPClassifier(**QUICK).fit(X, Y)
     expected = net.predict_proba(X)
