@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-    from sk_advbp._types import Floats, Samples
+    from sk_advbp._types import Floats, MatrixLike, Samples
     from sk_advbp.estimators import training_data
 
     F = TypeVar("F", bound=Callable[..., object])
@@ -82,6 +82,7 @@ KNOWLEDGE = (
     "y_mean_",
     "y_scale_",
     "_target_shape",
+    "_sparse_labels",
     "_reach",
 )
 CALLBACK_CONTEXT = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
@@ -126,9 +127,9 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
        to go on.
     5. `train` runs the epochs over the dataset, each mini-batch moved by `Reach`, then learnt.
 
-    A subclass says what its targets are: `_target_checks` (of ``validate_data``), `_encoding`
-    (the class that checks and encodes them), `_settle_targets` and `_targets` (what the first
-    data fix of it), `_class_weights` and `_default_criterion`.
+    A subclass says what its targets are: `_target_checks` (of ``validate_data``),
+    `_checked_targets` (y as an array that can be encoded), `_settle_targets` and `_targets` (the
+    encoding that the first data fix), `_class_weights` and `_default_criterion`.
     """
 
     _parameter_constraints = CONSTRAINTS
@@ -274,7 +275,7 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
     def _fit(
         self,
         X: Samples,
-        y: ArrayLike | None,
+        y: MatrixLike | None,
         sample_weight: ArrayLike | None,
         *,
         fresh: bool,
@@ -290,7 +291,7 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
     def _checked(
         self,
         X: Samples,
-        y: ArrayLike | None,
+        y: MatrixLike | None,
         sample_weight: ArrayLike | None,
         *,
         fresh: bool,
@@ -429,7 +430,7 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
     if TYPE_CHECKING:  # scikit-learn has no types
 
         def score(
-            self, X: Samples, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+            self, X: Samples, y: MatrixLike | None = None, sample_weight: ArrayLike | None = None
         ) -> float:
             """Return the accuracy of a classifier, R² of a regressor."""
 

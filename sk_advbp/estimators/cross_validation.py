@@ -119,9 +119,9 @@ class Folds:
     Attributes
     ----------
     X : ndarray of shape (n, ...) or CSR matrix of shape (n, n_features)
-    y : ndarray of shape (n,)
+    y : ndarray of shape (n,) or (n, n_labels)
         The user's labels.
-    target : ndarray of shape (n,)
+    target : ndarray of shape (n,) or (n, n_labels)
         The same, encoded.
     weight : ndarray of shape (n,) or None
         The user's sample weights.
@@ -317,5 +317,5 @@ def score_together(
 def _accuracies(
     stack: Stack, which: Sequence[int], X: Tensor, target: Tensor, weight: Floats | None
 ) -> list[float]:
-    correct = (stack.logits(X, which).argmax(2) == target).cpu().numpy()
+    correct = (~stack.net._errs(stack.logits(X, which), target)).cpu().numpy()
     return [np.average(of_net, weights=weight) for of_net in correct]
