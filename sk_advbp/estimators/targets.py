@@ -102,7 +102,7 @@ class LabelMatrix:
         self.n_outputs, self.dtype, self.is_sparse = n_labels, dtype, is_sparse
 
     @staticmethod
-    def checked(y: MatrixLike) -> Any:
+    def checked(y: MatrixLike) -> NDArray[np.generic] | sparse.csr_matrix:
         """Return y as an array or a CSR matrix; raise ValueError for other values than 0 and 1."""
         matrix: Any = sparse.csr_matrix(y, copy=True) if sparse.issparse(y) else np.asarray(y)
         values = matrix
@@ -119,7 +119,7 @@ class LabelMatrix:
             )
         return matrix
 
-    def encode(self, y: Any) -> Floats:
+    def encode(self, y: NDArray[np.generic] | sparse.csr_matrix) -> Floats:
         """Return y in the dtype of the loss, dense; raise ValueError for other labels."""
         if y.shape[1:] != (self.n_outputs,):
             raise ValueError(
@@ -128,7 +128,7 @@ class LabelMatrix:
             )
         return dense(y).astype(self.dtype)
 
-    def decode(self, target: NDArray[np.number]) -> Any:
+    def decode(self, target: NDArray[np.number]) -> NDArray[np.int64] | sparse.csr_matrix:
         """Return `target` as an indicator matrix of integers, dense or sparse as the user's."""
         y = target.astype(np.int64)
         return sparse.csr_matrix(y) if self.is_sparse else y
@@ -145,7 +145,7 @@ class LabelMatrix:
         return EncodedDataset(dataset, self.encode)
 
 
-def checked_classes(y: MatrixLike) -> Any:
+def checked_classes(y: MatrixLike) -> NDArray[np.generic] | sparse.csr_matrix:
     """Return y as an array of labels, or as an indicator matrix where it has several columns."""
     shape = np.shape(y)  # of a sparse matrix, too
     return LabelMatrix.checked(y) if len(shape) == 2 and shape[1] > 1 else Labels.checked(y)

@@ -204,17 +204,24 @@ def test_datasets_are_arrays(y):
 def test_held_out_score_is_the_subset_accuracy(y, n_nets):
     """Of validation data in any form, and as skorch's callbacks see it."""
     train, valid = slice(0, 80), slice(80, 120)
-    in_skorch = EpochScoring("accuracy", name="acc", lower_is_better=False)
+    in_skorch = [
+        (
+            f"acc{use_caching}",
+            EpochScoring("accuracy", name=f"acc{use_caching}", use_caching=use_caching),
+        )
+        for use_caching in (True, False)
+    ]
     dataset = TensorDataset(torch.from_numpy(X[valid]), torch.from_numpy(Y[valid]))
     net = classifier(
         n_nets=n_nets,
         train_split=predefined_split(dataset),
-        callbacks=[("acc", in_skorch)],
+        callbacks=in_skorch,
         max_epochs=12,
         lr=0.02,
     ).fit(X[train], y[train])
     assert net.validation_scores_[-1] == pytest.approx(net.score(X[valid], y[valid]))
-    assert net.history[:, "acc"] == pytest.approx(net.validation_scores_)
+    for name, _ in in_skorch:
+        assert net.history[:, name] == pytest.approx(net.validation_scores_)
     assert 0 < net.validation_scores_[-1] < 1
 
 
