@@ -147,10 +147,10 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     batch_size : int, default=64
         Rows of a mini-batch; -1 takes all at once.
     early_stopping : bool, default=False
-        Hold out a part of the data, stratified where each class allows it, stop when its
-        accuracy does not improve, and keep the best weights. Where fewer than 10 rows would be
-        held out none is, and the training loss is watched. Unlike in ``MLPClassifier`` nothing
-        stops a fit early when this is False.
+        Hold out a part of the data, stratified where each class allows it (not by an indicator
+        matrix), stop when its accuracy does not improve, and keep the best weights. Where fewer
+        than 10 rows would be held out none is, and the training loss is watched. Unlike in
+        ``MLPClassifier`` nothing stops a fit early when this is False.
     validation_fraction : float in (0, 1), default=0.1
         Share of the rows that `early_stopping` holds out.
     n_iter_no_change : int, default=10

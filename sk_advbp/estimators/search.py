@@ -100,9 +100,9 @@ class AdvBPClassifierCV(AdvBPClassifier):
         As in `sklearn.model_selection.GridSearchCV`; None is 5 folds, stratified but for several
         labels a row. Where the folds go by groups, give ``list(GroupKFold().split(X, y, groups))``.
     scoring : str, callable or None, default=None
-        What chooses ε, as in ``GridSearchCV``; None is accuracy, of several
-        labels a row the share of rows of which all are right. It is weighted by `sample_weight`
-        where it takes weights. ``score`` stays the accuracy.
+        What chooses ε, as in ``GridSearchCV``; None is accuracy, of several labels a
+        row the share of rows of which all are right. It is weighted by `sample_weight` where it
+        takes weights. ``score`` stays the accuracy.
     selection : {"best", "one_se"}, default="best"
         ``"best"``: the ε of the largest mean score, of several the smallest. ``"one_se"``: the
         largest ε whose mean score is within one standard error of that: the most robust net
