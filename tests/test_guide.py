@@ -85,10 +85,11 @@ def digits():
 
 
 def table():
-    """Return a table of numbers and categories."""
+    """Return a table of numbers and categories, and an array with an indicator matrix."""
     X, y = load_wine(return_X_y=True)
     frame = pd.DataFrame({"alcohol": X[:, 0], "colour": (X[:, 9] > 4).astype(int)})
-    return split(frame, y) | {"numbers": ["alcohol"], "categories": ["colour"]}
+    names = {"numbers": ["alcohol"], "categories": ["colour"]}
+    return split(frame, y) | names | {"X": X[:, :2], "Y": np.eye(3, dtype=int)[y]}
 
 
 def search():

@@ -192,11 +192,18 @@ def test_cuda_fits_predicts_and_repeats(options):
 
 
 @needs_cuda
-def test_cuda_trains_as_the_cpu_does():
+@pytest.mark.parametrize("n_nets", [1, 2])
+@pytest.mark.parametrize("y", [Y, X[:, :3] > X[:, 3:]], ids=["one label", "several labels"])
+def test_cuda_trains_as_the_cpu_does(y, n_nets):
     """To the precision of float32, without signs that rounding could flip."""
     options = {"epsilon": 0, "max_epochs": 3, "random_state": 0, "dtype": "float64"}
-    gpu, cpu = (AdvBPClassifier((16,), device=d, **options).fit(X, Y) for d in ("cuda", "cpu"))
+    gpu, cpu = (
+        AdvBPClassifier((16,), n_nets=n_nets, device=device, **options).fit(X, y)
+        for device in ("cuda", "cpu")
+    )
     np.testing.assert_allclose(gpu.predict_proba(X), cpu.predict_proba(X), rtol=1e-8)
+    moved = [net.adversarial_examples(X, norm="l2", epsilon=0.1) for net in (gpu, cpu)]
+    np.testing.assert_allclose(*moved, atol=1e-5)
 
 
 LOAD = """

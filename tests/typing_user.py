@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -48,7 +49,9 @@ def core(x: Tensor, y: Tensor, module: MultilayerPerceptron) -> None:
     perturb(lambda x: x.sum(), x, 0.1, norm="l1")  # type: ignore[arg-type]
 
 
-def classifier(X: Floats, y: list[str], data: Dataset[tuple[Tensor, int]]) -> None:
+def classifier(
+    X: Floats, y: list[str], Y: sparse.csr_matrix, data: Dataset[tuple[Tensor, int]]
+) -> None:
     net = AdvBPClassifier((8,), "tanh", norm="l2", clip=(0, 1), class_weight={"a": 2, "b": 1})
     assert_type(AdvBPClassifier().fit(X, y), AdvBPClassifier)
     assert_type(net.fit(data).partial_fit(X, y, ["a", "b"]), AdvBPClassifier)
@@ -60,6 +63,8 @@ def classifier(X: Floats, y: list[str], data: Dataset[tuple[Tensor, int]]) -> No
     assert_type(net.estimators_, list[AdvBPClassifier])
     assert_type(net.classes_, NDArray[np.generic])
     assert_type(net.loss_curve_, list[float])
+    assert_type(net.fit(X, Y).score(X, Y), float)
+    net.partial_fit(X, Y).adversarial_examples(X, Y)
     AdvBPClassifier(norm="l1")  # type: ignore[arg-type]
     AdvBPClassifier(activation=torch.nn.ReLU)  # type: ignore[arg-type]
     AdvBPClassifier((8,), "relu", 5)  # type: ignore[call-arg]
@@ -102,9 +107,13 @@ def training(X: Floats, y: NDArray[np.int64]) -> None:
     assert_type(epsilon_of_columns(StandardScaler(), {"numbers": 0.1}), Floats)
 
 
-def robustness(net: AdvBPClassifier, X: Floats, y: list[str], ax: Axes) -> None:
+def robustness(
+    net: AdvBPClassifier, X: Floats, y: list[str], Y: sparse.csr_array, ax: Axes
+) -> None:
     pipeline = make_pipeline(StandardScaler(), net)
     assert_type(adversarial_accuracy_score(net, X, y, 0.1), float)
+    assert_type(adversarial_accuracy_score(net, X, Y, 0.1), float)
+    assert_type(transfer_accuracy_score(net, net, X, Y, 0.1), float)
     assert_type(adversarial_accuracy_score(pipeline, X, y, 0.1, norm="l2", clip=None), float)
     assert_type(adversarial_examples(pipeline, X, y, epsilon=[0.1, 0.2], n_steps=5), Floats)
     assert_type(robustness_curve(net, X, y, [0, 0.1], attack="fgsm"), NDArray[np.float64])

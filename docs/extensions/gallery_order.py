@@ -12,6 +12,7 @@ FIRST = (
     "convolutional",
     "early_stopping",
     "several_nets",
+    "several_labels",
     "regression",
     "dask_search",
 )

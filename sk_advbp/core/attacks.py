@@ -100,14 +100,17 @@ def perceptron_gradient(
     # ∂ℓ/∂(log p) of one net for softmax, else one-hot labels; a weight of 1 keeps rows apart.
     scale = -1.0 if output == "softmax" and not several else 1.0
 
+    def predicted(logits: Tensor) -> Tensor:
+        assert output != "identity"  # numbers are given
+        z = mixture(logits, output, -2) if several else logits
+        return (z > 0).mT if output == "multilabel" else z.argmax(0)
+
     def output_deltas(logits: Tensor, target: Tensor | None) -> Tensor:
-        if output != "identity":
-            z = mixture(logits, output, -2) if several and target is None else logits
-            labels = z.argmax(0) if target is None else target
-            target = backprop.one_hot(labels, logits.shape[-2], scale, logits.dtype)
+        target = predicted(logits) if target is None else target
+        if output in ("multilabel", "identity"):
+            target = target.mT.to(logits.dtype)
         else:
-            assert target is not None  # numbers are given
-            target = target.mT
+            target = backprop.one_hot(target, logits.shape[-2], scale, logits.dtype)
         if several:
             return mixture_deltas(logits, target, output)
         _, delta = backprop.loss_and_delta(logits, target, 1.0, output, with_loss=False)

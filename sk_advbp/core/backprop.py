@@ -170,9 +170,10 @@ def targets(
 
     Parameters
     ----------
-    y : torch.Tensor of shape ([K,] n) of integers, or ([K,] n, m) for ``"identity"``
+    y : torch.Tensor of shape ([K,] n) of integers
+        ([K,] n, m) for ``"multilabel"`` and ``"identity"``.
     sample_weight : torch.Tensor of shape ([K,] n) or None
-    output : {"softmax", "logistic", "identity"}
+    output : {"softmax", "logistic", "multilabel", "identity"}
     logits_shape : tuple ([K,] m, n)
     dtype : torch.dtype
 
@@ -180,7 +181,7 @@ def targets(
     -------
     target : torch.Tensor of shape ([K,] m, n)
         ``"softmax"``: ∂J/∂(log p), which is -w/Σw at the true class and 0 elsewhere.
-        ``"logistic"``: one-hot. ``"identity"``: yᵀ.
+        ``"logistic"``: one-hot. ``"multilabel"``, ``"identity"``: yᵀ.
     weight : float or torch.Tensor of shape ([K,] 1, n)
         w/Σw; zero for a model whose weights are all zero.
     """
@@ -189,8 +190,8 @@ def targets(
     if sample_weight is not None:
         total = sample_weight.sum(-1, keepdim=True)
         weight = (sample_weight / total.masked_fill(total == 0, 1)).to(dtype).unsqueeze(-2)
-    if output == "identity":
-        return y.mT, weight
+    if output in ("multilabel", "identity"):
+        return in_dtype(y.mT, dtype).expand(logits_shape), weight
     softmax = output == "softmax"
     scale = 1.0 if not softmax else -share if sample_weight is None else -1.0
     target = one_hot(y, logits_shape[-2], scale, dtype)
@@ -215,9 +216,9 @@ def loss_and_delta(
     logits : torch.Tensor of shape ([K,] m, n)
     target, weight
         From `targets`.
-    output : {"softmax", "logistic", "identity"}
-        ℓ is the cross-entropy; the binary cross-entropy summed over the classes; the
-        squared error averaged over the outputs.
+    output : {"softmax", "logistic", "multilabel", "identity"}
+        ℓ is the cross-entropy; the binary cross-entropy summed over the classes, or over the
+        labels; the squared error averaged over the outputs.
     with_loss : bool, default=True
         False returns None for the loss, which the first pass has no use for.
 
@@ -232,7 +233,7 @@ def loss_and_delta(
         delta = torch._log_softmax_backward_data(target, log_p, logits.ndim - 2, logits.dtype)
         if with_loss:
             losses = log_p.mul_(target)
-    elif output == "logistic":
+    elif output in ("logistic", "multilabel"):
         delta = logits.sigmoid().sub_(target).mul_(weight)
         if with_loss:
             losses = binary_cross_entropy_with_logits(logits, target, reduction="none")
@@ -392,16 +393,17 @@ def adversarial_gradients(
     ----------
     x : torch.Tensor of shape ([K,] n, d)
         A mini-batch, samples as rows. Without the axis K it serves all models alike.
-    y : torch.Tensor of shape ([K,] n) of integers, or ([K,] n, m) for ``output="identity"``
-        Classes 0 … m-1, or the targets of the regression.
+    y : torch.Tensor of shape ([K,] n) of integers, or ([K,] n, m)
+        Classes 0 … m-1. For ``output="multilabel"`` 1 where a row has the label, else 0; for
+        ``output="identity"`` the targets of the regression.
     weights : sequence of torch.Tensor of shape ([K,] out, in)
         First layer first.
     biases : sequence of torch.Tensor of shape ([K,] out)
     activation : {"identity", "logistic", "tanh", "relu"}
         Of the hidden units.
-    output : {"softmax", "logistic", "identity"}
+    output : {"softmax", "logistic", "multilabel", "identity"}
         Cross-entropy; binary cross-entropy of one logistic unit a class, summed over the
-        classes; squared error averaged over the outputs.
+        classes; the same of several labels a row; squared error averaged over the outputs.
     perturb : callable or None, default=None
         Maps (gradient, x) to x', where gradient(x) is ∇ₓJ at x. None is plain
         back-propagation: one pass, with `masks`, whatever the `clean_weight`.

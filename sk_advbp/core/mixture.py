@@ -8,13 +8,15 @@ With zₖ the output of net k of K, pₖ its probabilities and σ the logistic f
 
     log pₖ = log softmax(zₖ)                   softmax              log_probabilities
     log pₖ = log softmax(log σ(zₖ))            logistic
+    log pₖ = log σ(zₖ)                         multilabel
     p̄ = (p₁ + … + p_K) / K                                          log_mean
     z̄ = log p̄                                  softmax              mixture
-    z̄ = log p̄ - log(1 - p̄)                     logistic
+    z̄ = log p̄ - log(1 - p̄)                     logistic, multilabel
     z̄ = (z₁ + … + z_K) / K                     identity
 
 so that z̄, put through the map from one net's output to its probabilities, gives p̄. All of it is
-computed from logarithms: nothing overflows, and no small probability is lost.
+computed from logarithms: nothing overflows, and no small probability is lost. Of several labels
+each has a probability of its own, and log(1 - pₖ) = log σ(-zₖ).
 
 References
 ----------
@@ -33,7 +35,7 @@ from torch.nn.functional import logsigmoid
 
 __all__ = ["mixture", "mixture_deltas"]
 
-Output = Literal["softmax", "logistic", "identity"]
+Output = Literal["softmax", "logistic", "multilabel", "identity"]
 
 
 def log_probabilities(z: Tensor, output: Output, dim: int = -1) -> Tensor:
@@ -65,7 +67,7 @@ def mixture(z: Tensor, output: Output, dim: int = -1) -> Tensor:
     ----------
     z : torch.Tensor of shape (K, ...)
         With the classes along `dim`.
-    output : {"softmax", "logistic", "identity"}
+    output : {"softmax", "logistic", "multilabel", "identity"}
     dim : int, default=-1
 
     Returns
@@ -74,6 +76,8 @@ def mixture(z: Tensor, output: Output, dim: int = -1) -> Tensor:
     """
     if output == "identity":
         return z.mean(0)
+    if output == "multilabel":
+        return log_mean(logsigmoid(z)) - log_mean(logsigmoid(-z))
     log_p = log_mean(log_probabilities(z, output, dim))
     return log_p if output == "softmax" else log_p - log_complement(log_p, dim)
 
@@ -85,10 +89,10 @@ def mixture_deltas(z: Tensor, target: Tensor, output: Output) -> Tensor:
     ----------
     z : torch.Tensor of shape (K, m, n)
     target : torch.Tensor of shape (m, n)
-        One-hot labels, or numbers for ``"identity"``.
-    output : {"softmax", "logistic", "identity"}
-        ℓ is the cross-entropy; the binary cross-entropy summed over the classes; the squared
-        error averaged over the outputs.
+        One-hot labels, an indicator matrix for ``"multilabel"``, or numbers for ``"identity"``.
+    output : {"softmax", "logistic", "multilabel", "identity"}
+        ℓ is the cross-entropy; the binary cross-entropy summed over the classes, or over the
+        labels; the squared error averaged over the outputs.
 
     Returns
     -------
@@ -97,12 +101,17 @@ def mixture_deltas(z: Tensor, target: Tensor, output: Output) -> Tensor:
     Notes
     -----
     For softmax, δₖ = rₖ (pₖ - t), with rₖ the share of net k in p̄ at the label. For logistic
-    outputs, with sₖ = σ(zₖ) and gₖ = ∂ℓ/∂(log pₖ), δₖ = (1 - sₖ)(gₖ - pₖ Σ gₖ). For numbers,
-    δₖ = 2 (z̄ - t) / (m K).
+    outputs, with sₖ = σ(zₖ) and gₖ = ∂ℓ/∂(log pₖ), δₖ = (1 - sₖ)(gₖ - pₖ Σ gₖ). For several labels
+    δₖ = rₖ (pₖ - t), with rₖ the share of net k in p̄ where the label is 1, in 1 - p̄ where it is 0.
+    For numbers, δₖ = 2 (z̄ - t) / (m K).
     """
     if output == "identity":
         delta = (z.mean(0) - target) * (2 / (z.shape[-2] * len(z)))
         return delta.expand_as(z)
+    if output == "multilabel":
+        side = 2 * target - 1  # σ(side · z) is the probability of what the label is
+        share = logsigmoid(side * z).softmax(0)
+        return -side * share * (-side * z).sigmoid()
     log_p = log_probabilities(z, output, -2)
     p = log_p.exp()
     share = log_p.softmax(0)

@@ -149,7 +149,7 @@ class MultilayerPerceptron(nn.Module):
     n_nets : int or None, default=None
         K nets with weights of their own, drawn one net after the other. None: one, without the
         axis of nets.
-    output : {"softmax", "logistic", "identity"}, default="softmax"
+    output : {"softmax", "logistic", "multilabel", "identity"}, default="softmax"
         What the outputs stand for, which decides how those of several nets become one.
 
     Attributes

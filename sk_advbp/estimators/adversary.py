@@ -92,7 +92,7 @@ class AdversaryMixin(Net):
     def adversarial_examples(
         self,
         X: MatrixLike,
-        y: ArrayLike | None = None,
+        y: MatrixLike | None = None,
         *,
         epsilon: ArrayLike | None = None,
         attack: Attack = "fgsm",
@@ -109,7 +109,7 @@ class AdversaryMixin(Net):
         ----------
         X : array-like of shape (n_samples, n_features)
             Clean samples, in the units of ``fit``.
-        y : array-like of shape (n_samples,) or None, default=None
+        y : array-like of shape (n_samples,), indicator matrix or None, default=None
             Their labels; None: those that the net predicts. Of a regressor the true values, of
             the shape that ``fit`` had, and never None.
         epsilon : float, array of the shape of one sample, or None, default=None
@@ -119,8 +119,8 @@ class AdversaryMixin(Net):
             ``"fgsm"``: one step along the sign of the gradient. ``"pgd"``: `n_steps`
             projected steps from each of `n_restarts` random starts. Of the clean sample,
             the FGSM point and the last point of each restart it keeps one that is
-            misclassified, else the one of the largest loss, so it is never weaker than
-            FGSM.
+            misclassified, in any of its labels, else the one of the largest loss, so it is
+            never weaker than FGSM.
         norm : {"linf", "l2"} or None, default=None
             None: that of the training.
         clip : (low, high), None or "same", default="same"
@@ -146,8 +146,8 @@ class AdversaryMixin(Net):
         sklearn.exceptions.NotFittedError
             Before ``fit``.
         ValueError
-            For an unknown attack, parameters out of range, labels of no class, or X and y of
-            different lengths.
+            For an unknown attack, parameters out of range, labels of no class, X and y of
+            different lengths, or y of other columns than in ``fit``.
 
         Notes
         -----
@@ -180,7 +180,7 @@ class AdversaryMixin(Net):
     def _attacked_accuracy(
         self,
         X: Samples,
-        y: ArrayLike | None,
+        y: MatrixLike | None,
         sample_weight: Any = None,
         **options: Any,
     ) -> float:

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from sklearn.utils.metadata_routing import MetadataRequest
     from torch import Tensor
 
-    from sk_advbp._types import Floats, Samples
+    from sk_advbp._types import Floats, MatrixLike, Samples
     from sk_advbp.estimators import training_data
 
     F = TypeVar("F", bound=Callable[..., object])
@@ -91,6 +91,7 @@ KNOWLEDGE = (
     "y_mean_",
     "y_scale_",
     "_target_shape",
+    "_sparse_labels",
     "_reach",
 )
 CALLBACK_CONTEXT = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
@@ -129,9 +130,9 @@ class AdversarialEstimator(
        to go on.
     5. `train` runs the epochs over the dataset, each mini-batch moved by `Reach`, then learnt.
 
-    A subclass says what its targets are: `_target_checks` (of ``validate_data``), `_encoding`
-    (the class that checks and encodes them), `_settle_targets` and `_targets` (what the first
-    data fix of it), `_class_weights` and `_default_criterion`.
+    A subclass says what its targets are: `_target_checks` (of ``validate_data``),
+    `_checked_targets` (y as an array that can be encoded), `_settle_targets` and `_targets` (the
+    encoding that the first data fix), `_class_weights` and `_default_criterion`.
     """
 
     _parameter_constraints = CONSTRAINTS
@@ -140,6 +141,8 @@ class AdversarialEstimator(
     sample_shape_: tuple[int, ...]
     epsilon_unit_: float | Floats
     _reach: Reach
+
+    _warns_of_epsilon = True
 
     # ---- parameters ------------------------------------------------------------------
 
@@ -282,7 +285,7 @@ class AdversarialEstimator(
     def _fit(
         self,
         X: Samples,
-        y: ArrayLike | None,
+        y: MatrixLike | None,
         sample_weight: ArrayLike | None,
         *,
         fresh: bool,
@@ -298,7 +301,7 @@ class AdversarialEstimator(
     def _checked(
         self,
         X: Samples,
-        y: ArrayLike | None,
+        y: MatrixLike | None,
         sample_weight: ArrayLike | None,
         *,
         fresh: bool,
@@ -321,7 +324,7 @@ class AdversarialEstimator(
         """Train on `Rows` or `Samples`."""
         dataset, target = self._dataset_of(data)
         self._reach = self._reach_of_training()
-        if fresh and isinstance(data, Rows):
+        if fresh and self._warns_of_epsilon and isinstance(data, Rows):
             self._warn_of_epsilon(data)
         displacement = self._displacement()
         if fresh:
@@ -461,7 +464,7 @@ class AdversarialEstimator(
     if TYPE_CHECKING:  # scikit-learn has no types
 
         def score(
-            self, X: Samples, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+            self, X: Samples, y: MatrixLike | None = None, sample_weight: ArrayLike | None = None
         ) -> float:
             """Return the accuracy of a classifier, R² of a regressor."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_class_weight
 from skorch import NeuralNetClassifier
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from sk_advbp.estimators.base import AdversarialEstimator, with_callbacks
 from sk_advbp.estimators.output_scores import ScoreOfOutputs, accuracy, log_likelihood
-from sk_advbp.estimators.targets import Labels
+from sk_advbp.estimators.targets import LabelMatrix, Labels, checked_classes
 from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput, is_dataset
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Self
 
     from numpy.typing import ArrayLike, NDArray
+    from sklearn.utils import Tags
     from skorch.callbacks import Callback
     from torch import Tensor
     from torch.utils.data import Dataset
@@ -46,7 +48,7 @@ __all__ = ["AdvBPClassifier"]
 
 
 class LogisticOutputLoss(nn.Module):
-    """Binary cross-entropy of one logistic unit a class, summed over the classes."""
+    """Binary cross-entropy of one logistic unit a class or label, summed over them."""
 
     def __init__(self, reduction: str = "none") -> None:
         super().__init__()
@@ -58,11 +60,13 @@ class LogisticOutputLoss(nn.Module):
         Parameters
         ----------
         logits : torch.Tensor of shape (n, n_classes)
-        target : torch.Tensor of shape (n,)
-            Encoded labels.
+        target : torch.Tensor of shape (n,) or (n, n_classes)
+            Encoded labels, or an indicator matrix.
         """
-        one_hot = F.one_hot(target, logits.shape[1]).to(logits.dtype)
-        return F.binary_cross_entropy_with_logits(logits, one_hot, reduction="none").sum(1)
+        if target.ndim == 1:
+            target = F.one_hot(target, logits.shape[1])
+        target = target.to(logits.dtype)
+        return F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(1)
 
 
 CRITERIA: dict[str, type[nn.Module]] = {
@@ -124,14 +128,14 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     output : {"softmax", "logistic"}, default="softmax"
         ``"softmax"`` with cross-entropy, or ``"logistic"``: one logistic unit a class with
         binary cross-entropy summed over the classes. Probabilities then are
-        softmax(logsigmoid(z)).
+        softmax(logsigmoid(z)). Where y is an indicator matrix it does not count: see Notes.
     module : torch.nn.Module class or instance, or None, default=None
         None is `sk_advbp.core.MultilayerPerceptron`. A module of yours takes X alone and
-        returns logits (n, n_classes); X may then have more than two axes. Its parameters are
-        given as ``module__…``.
+        returns logits (n, n_classes), or (n, n_labels) for an indicator matrix; X may then have
+        more than two axes. Its parameters are given as ``module__…``.
     criterion : torch loss class or None, default=None
-        None follows from `output`. Yours takes logits and encoded labels and is built with
-        ``reduction="none"``.
+        None follows from `output`. Yours takes logits and encoded labels, or an indicator matrix
+        of floats, and is built with ``reduction="none"``.
     optimizer : torch.optim.Optimizer class, default=torch.optim.Adam
         Its parameters are given as ``optimizer__…``, such as ``optimizer__weight_decay``.
         Fused where torch has that.
@@ -145,10 +149,10 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     batch_size : int, default=64
         Rows of a mini-batch; -1 takes all at once.
     early_stopping : bool, default=False
-        Hold out a part of the data, stratified where each class allows it, stop when its
-        accuracy does not improve, and keep the best weights. Where fewer than 10 rows would be
-        held out none is, and the training loss is watched. Unlike in ``MLPClassifier`` nothing
-        stops a fit early when this is False.
+        Hold out a part of the data, stratified where each class allows it (not by an indicator
+        matrix), stop when its accuracy does not improve, and keep the best weights. Where fewer
+        than 10 rows would be held out none is, and the training loss is watched. Unlike in
+        ``MLPClassifier`` nothing stops a fit early when this is False.
     validation_fraction : float in (0, 1), default=0.1
         Share of the rows that `early_stopping` holds out.
     n_iter_no_change : int, default=10
@@ -157,9 +161,11 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         What counts as an improvement.
     class_weight : dict, "balanced" or None, default=None
         Weight of each class, on top of `sample_weight`. ``"balanced"``: inversely proportional
-        to the weighted counts of the classes in the data of the call.
+        to the weighted counts of the classes in the data of the call. None with an indicator
+        matrix.
     classes : array-like or None, default=None
-        The labels, where y need not have all of them; None finds them in y.
+        The labels, where y need not have all of them; None finds them in y. Of an indicator
+        matrix 0 … n_labels - 1, which it has anyway.
     train_split : callable or None, default=None
         skorch's way to a validation set, such as ``skorch.helper.predefined_split(dataset)``
         or ``skorch.dataset.ValidSplit(5)``. It takes the place of what `early_stopping` holds
@@ -213,7 +219,8 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Class labels, in the order of the columns of ``predict_proba``.
+        Class labels, in the order of the columns of ``predict_proba``. Of an indicator matrix the
+        numbers of its columns.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -235,7 +242,8 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         Mean of the minimised loss in each epoch; of several nets the mean of theirs, each by
         itself.
     validation_scores_ : list of float or None
-        Accuracy on the held-out data after each epoch, weighted as the loss is; of several nets
+        Accuracy on the held-out data after each epoch, weighted as the loss is (of several labels
+        a row the share of rows of which all are right); of several nets
         that of their one answer, as ``valid_loss`` in the history is its loss.
     estimators_ : list of `n_nets` fitted AdvBPClassifier
         The nets by themselves, to look at their disagreement. Made anew at each access.
@@ -264,6 +272,10 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     fits, with integer weights and with repeated rows, agree to 1e-7 when one mini-batch holds
     all rows, in float64 and without options that draw random numbers for each row (`dropout`,
     `input_dropout`, `random_start`, ``perturbation="random"``).
+
+    Where y is an indicator matrix, each label has a logistic unit and a probability of its own, and
+    ℓ is the binary cross-entropy summed over the labels, as in ``MLPClassifier``; ``score`` is the
+    share of rows of which all labels are right, and a row is fooled when any label changes.
 
     For a custom module with BatchNorm only the pass that updates the weights, over x', updates
     the running statistics.
@@ -305,8 +317,11 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     }
 
     valid_score = "valid_acc"
-    _target_checks = {"multi_output": False}
-    _encoding = Labels
+    _target_checks = {"multi_output": True}
+    _checked_targets = staticmethod(checked_classes)
+    # Of one y: () for a label, (n_labels,) for a row of an indicator matrix.
+    _target_shape: tuple[int, ...] = ()
+    _sparse_labels = False
 
     def __init__(
         self,
@@ -359,7 +374,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
 
     @with_callbacks
     def fit(
-        self, X: Samples, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+        self, X: Samples, y: MatrixLike | None = None, sample_weight: ArrayLike | None = None
     ) -> Self:
         """Train on X and y, from scratch unless ``warm_start=True``.
 
@@ -367,8 +382,9 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         ----------
         X : array-like or CSR matrix of shape (n_samples, n_features), or torch Dataset
             With `module`, arrays may have more axes.
-        y : array-like of shape (n_samples,)
-            Labels, numbers or strings. None only with a Dataset, which has its own.
+        y : array-like of shape (n_samples,), or array-like or CSR matrix (n_samples, n_labels)
+            Labels, numbers or strings; or for several labels a row an indicator matrix: 1 where
+            the row has the label, else 0. None only with a Dataset, which has its own.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights >= 0. A row of weight 0 is left out.
 
@@ -391,7 +407,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     def partial_fit(
         self,
         X: Samples,
-        y: ArrayLike | None = None,
+        y: MatrixLike | None = None,
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
@@ -405,8 +421,8 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         X, y, sample_weight
             As for ``fit``.
         classes : array-like of shape (n_classes,) or None, default=None
-            All the labels that will come. Needed at the first call, unless the parameter
-            `classes` has them.
+            All the labels that will come, of an indicator matrix the numbers of its columns.
+            Needed at the first call, unless the parameter `classes` has them.
 
         Returns
         -------
@@ -436,19 +452,41 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         classes: ArrayLike | None = None,
     ) -> None:
         """Fix the labels at the first data: those that are announced, else those of y."""
+        if y.ndim == 2 and self.class_weight is not None:
+            raise ValueError(
+                "class_weight is for one label a row: give sample_weight with an indicator matrix. "
+                f"Got {self.class_weight!r}."
+            )
         if classes is None:
             classes = self.classes
         announced = None if classes is None else np.unique(classes)
         if fresh:
-            self.classes_inferred_ = np.unique(y) if announced is None else announced
+            self._target_shape, self._sparse_labels = y.shape[1:], sparse.issparse(y)
+            self.classes_inferred_ = self._classes_of(y, announced)
         elif announced is not None and not np.array_equal(announced, self.classes_):
             raise ValueError(
                 f"classes={announced.tolist()} is not the same as on the last call, "
                 f"was: {self.classes_.tolist()}."
             )
 
+    def _classes_of(
+        self, y: NDArray[np.generic], announced: NDArray[np.generic] | None
+    ) -> NDArray[np.generic]:
+        """Return the labels of the first data; raise ValueError for what a matrix cannot have."""
+        if y.ndim == 1:
+            return np.unique(y) if announced is None else announced
+        columns = np.arange(y.shape[1])
+        if announced is not None and not np.array_equal(announced, columns):
+            raise ValueError(
+                f"The classes of an indicator matrix are the numbers of its columns, "
+                f"{columns.tolist()}. Got classes={announced.tolist()}."
+            )
+        return columns
+
     @property
-    def _targets(self) -> Labels:
+    def _targets(self) -> Labels | LabelMatrix:
+        if self._target_shape:
+            return LabelMatrix(self._target_shape[0], self.dtype_, self._sparse_labels)
         return Labels(self.classes_)
 
     @property
@@ -483,26 +521,37 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         return per_class[target]
 
     def _default_criterion(self) -> type[nn.Module]:
-        return CRITERIA[self.output]
+        return LogisticOutputLoss if self._target_shape else CRITERIA[self.output]
 
     def _kind_of_output(self) -> Output:
+        if self._target_shape:
+            return "multilabel"
         criterion = self.criterion or self._default_criterion()
         return "logistic" if criterion is LogisticOutputLoss else "softmax"
 
     def batch_score(self, y_pred: Tensor, y_true: Tensor | ArrayLike, X: Input) -> Tensor:
         """Return the accuracy on a batch, weighted as the loss is."""
-        correct = (y_pred.argmax(1) == to_tensor(y_true, y_pred.device)).to(y_pred.dtype)
+        correct = (~self._errs(y_pred, to_tensor(y_true, y_pred.device))).to(y_pred.dtype)
         if not isinstance(X, WeightedInput):
             return correct.mean()
         return (correct * X.weight).sum() / X.weight.sum()
 
     def _score_of_outputs(self, scoring: object) -> ScoreOfOutputs | None:
         """Return the score by the name `scoring`, None for one that needs an estimator."""
+        if self._target_shape:
+            own = scoring is None or scoring == "accuracy"
+            return ScoreOfOutputs(self._subset_accuracy) if own else None
         if scoring is None or scoring == "neg_log_loss":
             return ScoreOfOutputs(
                 partial(log_likelihood, logistic=self._kind_of_output() == "logistic")
             )
         return ScoreOfOutputs(accuracy) if scoring == "accuracy" else None
+
+    def _subset_accuracy(
+        self, outputs: Tensor, target: NDArray[np.generic], weight: Floats | None
+    ) -> float:
+        wrong = self._errs(outputs, torch.as_tensor(target)).numpy()
+        return np.average(~wrong, weights=weight)
 
     # ---- predictions -----------------------------------------------------------------
 
@@ -518,9 +567,13 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
             return self.predict_nonlinearity
         if self.predict_nonlinearity is None:
             return lambda logits: logits
+        if self._target_shape:
+            return torch.sigmoid
         return lambda logits: self._scores(logits).softmax(1)
 
     def _log_probabilities(self, logits: Tensor) -> Tensor:
+        if self._target_shape:
+            return F.logsigmoid(logits)
         return F.log_softmax(self._scores(logits), dim=1)
 
     def _scores(self, logits: Tensor) -> Tensor:
@@ -543,15 +596,16 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
 
         Returns
         -------
-        y : ndarray of shape (n_samples,)
+        y : ndarray of shape (n_samples,), or indicator matrix of shape (n_samples, n_labels)
             Labels. For a Dataset while a fit is running, as skorch's scoring callbacks need
-            them, indices into `classes_`.
+            them, indices into `classes_`. Of several labels a row those of a probability above
+            0.5, as a CSR matrix where y was sparse in ``fit``.
         """
-        codes = self._logits(X).argmax(1).numpy()
+        codes = self._answers(self._logits(X)).numpy()
         if self._training and is_dataset(X):
             # skorch's scoring callbacks compare with the encoded labels of the batches.
             return codes
-        return self.classes_[codes.clip(max=len(self.classes_) - 1)]
+        return self._targets.decode(codes)
 
     def predict_proba(self, X: Samples) -> Floats:
         """Predict the probability of each class.
@@ -563,6 +617,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         Returns
         -------
         proba : ndarray of shape (n_samples, n_classes), of dtype `dtype_`
+            Rows sum to 1, but for several labels a row, each with a probability of its own.
         """
         proba = self._get_predict_nonlinearity()(self._logits(X)).numpy()
         return np.ones((len(proba), 1), proba.dtype) if len(self.classes_) == 1 else proba
@@ -584,18 +639,34 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         proba = self._log_probabilities(self._logits(X)).numpy()
         return np.zeros((len(proba), 1), proba.dtype) if len(self.classes_) == 1 else proba
 
-    def _attacked_target(self, X: MatrixLike, y: ArrayLike | None) -> NDArray[np.integer]:
+    def _attacked_target(self, X: MatrixLike, y: MatrixLike | None) -> NDArray[np.number]:
         """Return the encoded labels that an attack moves X away from."""
         if y is None:
-            return self._logits(X).argmax(1).numpy()
-        return self._targets.encode(Labels.checked(y))
+            return self._answers(self._logits(X)).numpy()
+        return self._targets.encode(checked_classes(y))
 
     def _target(self, y: Tensor | ArrayLike) -> Tensor:
         """Return labels as integers, but for a loss of the user's, which may want other ones."""
         y = super()._target(y)
+        if self._target_shape:
+            return y.to(getattr(torch, self.dtype_))
         return y if y.is_floating_point() and self._of_net("criterion") is not None else y.long()
 
     def _row_losses(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (loss, misclassified), each of shape (n,)."""
         logits = self.module_(x)
-        return self.criterion_(logits, target), logits.argmax(1) != target
+        return self.criterion_(logits, target), self._errs(logits, target)
+
+    def _answers(self, logits: Tensor) -> Tensor:
+        """Return the encoded labels that are predicted, those of several nets side by side."""
+        return (logits > 0).to(logits.dtype) if self._target_shape else logits.argmax(-1)
+
+    def _errs(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return whether a row's label, or any of its labels, is predicted wrongly."""
+        wrong = self._answers(logits) != target
+        return wrong.any(-1) if self._target_shape else wrong
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = self.class_weight is None
+        return tags

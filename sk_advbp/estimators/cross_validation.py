@@ -128,7 +128,7 @@ class Folds:
     Attributes
     ----------
     X : ndarray of shape (n, ...) or CSR matrix of shape (n, n_features)
-    y : ndarray of shape (n,)
+    y : ndarray of shape (n,) or (n, n_labels), or CSR matrix
         As the user has it.
     target : ndarray of shape (n,) or (n, n_outputs)
         The same, encoded.
@@ -244,7 +244,9 @@ def score_alone(
     for epsilon, fold in candidates:
         start = time.perf_counter()
         X, y, weight = folds.part(folds.splits[fold][0])
-        fitted = clone(net).set_params(epsilon=float(epsilon)).fit(X, y, sample_weight=weight)
+        fitted = clone(net).set_params(epsilon=float(epsilon))
+        fitted._warns_of_epsilon = False  # it is one of many that are tried
+        fitted.fit(X, y, sample_weight=weight)
         trained = time.perf_counter()
         score = score_of(fitted, scorer, *folds.part(folds.splits[fold][1]))
         outcomes.append((score, trained - start, time.perf_counter() - trained))

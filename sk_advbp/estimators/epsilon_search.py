@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from torch.utils.data import Dataset
 
-    from sk_advbp._types import Floats, Matrix, Samples
+    from sk_advbp._types import Floats, Matrix, MatrixLike, Samples
     from sk_advbp.estimators.base import AdversarialEstimator as Base
     from sk_advbp.estimators.cross_validation import Net
     from sk_advbp.estimators.training_data import Rows
@@ -83,8 +83,12 @@ class EpsilonSearch(Base):
     """
 
     _single_class: type[Net]
+    # The path of ε follows the data, and another one was the user's choice.
+    _warns_of_epsilon = False
 
-    def _fit_search(self, X: Samples, y: ArrayLike | None, sample_weight: ArrayLike | None) -> Self:
+    def _fit_search(
+        self, X: Samples, y: MatrixLike | None, sample_weight: ArrayLike | None
+    ) -> Self:
         """Choose ε by cross-validation, then train on all data."""
         with self._unchanged_on_error(fresh=True):
             rows = self._checked(X, y, sample_weight, fresh=True)
@@ -139,7 +143,7 @@ class EpsilonSearch(Base):
         X, target, sample_weight = rows
         epsilons = self._candidates(X, sample_weight)
         y = self._targets.decode(target)
-        places = np.arange(len(y))
+        places = np.arange(len(target))
         # Of masks, too, and of lists.
         splits = [
             (places[np.asarray(train)], places[np.asarray(test)])
@@ -179,9 +183,6 @@ class EpsilonSearch(Base):
                 f"which one is chosen. Got {self.max_epochs!r}."
             )
         return whole
-
-    def _warn_of_epsilon(self, rows: Rows) -> None:
-        """Do nothing: the path of ε follows the data, and another one was the user's choice."""
 
     @property
     def _n_epochs(self) -> int:

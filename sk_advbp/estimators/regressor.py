@@ -149,7 +149,7 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
     valid_score = "valid_r2"
     output = "identity"
     _target_checks = {"multi_output": True, "y_numeric": True}
-    _encoding = Numbers
+    _checked_targets = staticmethod(Numbers.checked)
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.utils.data import Dataset
 
-    from sk_advbp._types import ClassWeight, Clip, RandomState, Samples, TrainSplit
+    from sk_advbp._types import ClassWeight, Clip, MatrixLike, RandomState, Samples, TrainSplit
     from sk_advbp.core.mlp import Activation
     from sk_advbp.core.perturbation import Norm, Perturbation
     from sk_advbp.estimators.cross_validation import Scorer, Selection
@@ -53,12 +53,12 @@ class AdvBPClassifierCV(EpsilonSearch, AdvBPClassifier):  # type: ignore[misc]  
         in units of `epsilon_unit`.
     {epsilon_unit}
     cv : int, cross-validation generator, iterable of (train, test) or None, default=None
-        As in `sklearn.model_selection.GridSearchCV`; None is 5 stratified folds. Where the folds
-        go by groups, give ``list(GroupKFold().split(X, y, groups))``.
+        As in `sklearn.model_selection.GridSearchCV`; None is 5 folds, stratified but for several
+        labels a row. Where the folds go by groups, give ``list(GroupKFold().split(X, y, groups))``.
     scoring : str, callable or None, default=None
         What chooses, as in ``GridSearchCV``; None is the log loss, which sees what a probability
-        is worth. It is weighted by `sample_weight` where it takes weights. ``score`` stays the
-        accuracy.
+        is worth, or of several labels a row the share of rows of which all are right. It is
+        weighted by `sample_weight` where it takes weights. ``score`` stays the accuracy.
     selection : {"best", "one_se"}, default="best"
         ``"best"``: the ε of the largest mean score, of several the smallest. ``"one_se"``: the
         largest ε whose mean score is within one standard error of that: the most robust net
@@ -187,7 +187,7 @@ class AdvBPClassifierCV(EpsilonSearch, AdvBPClassifier):  # type: ignore[misc]  
 
     @with_callbacks
     def fit(
-        self, X: Samples, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+        self, X: Samples, y: MatrixLike | None = None, sample_weight: ArrayLike | None = None
     ) -> Self:
         """Choose ε by cross-validation, then train on all of X and y.
 
@@ -195,8 +195,8 @@ class AdvBPClassifierCV(EpsilonSearch, AdvBPClassifier):  # type: ignore[misc]  
         ----------
         X : array-like or CSR matrix of shape (n_samples, n_features), or torch Dataset
             With `module`, arrays may have more axes. A Dataset must hold arrays.
-        y : array-like of shape (n_samples,)
-            Labels, numbers or strings. None only with a Dataset, which has its own.
+        y : array-like of shape (n_samples,), or array-like or CSR matrix (n_samples, n_labels)
+            As of `AdvBPClassifier`.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights >= 0 in fits and scores. A row of weight 0 is left out.
 

@@ -1,4 +1,4 @@
-"""y as the loss takes it, and the way back: labels as indices, numbers centred and scaled."""
+"""y as the loss takes it, and the way back: labels, indicator matrices, numbers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from sklearn.utils.validation import column_or_1d
 from torch.utils.data import Dataset
 
 from sk_advbp.parameters import standard_deviation
+from sk_advbp.training.batches import dense
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from sk_advbp._types import Floats
+    from sk_advbp._types import Floats, MatrixLike
 
-__all__ = ["EncodedDataset", "Labels", "Numbers"]
+__all__ = ["EncodedDataset", "LabelMatrix", "Labels", "Numbers", "checked_classes"]
 
 
 class Labels:
@@ -34,7 +35,7 @@ class Labels:
         self.classes = classes
 
     @staticmethod
-    def checked(y: ArrayLike) -> NDArray[np.generic]:
+    def checked(y: MatrixLike) -> NDArray[np.generic]:
         """Return y as an array of labels; raise ValueError where it is none."""
         labels: NDArray[np.generic] = column_or_1d(y, warn=True)
         check_classification_targets(labels)
@@ -47,6 +48,8 @@ class Labels:
 
     def encode(self, y: NDArray[np.generic]) -> NDArray[np.integer]:
         """Return the index of each label; raise ValueError for one that is not among them."""
+        if y.ndim != 1:
+            raise ValueError(f"y has shape {y.shape}. Expected one label a row, as before.")
         target = np.searchsorted(self.classes, y).clip(max=len(self.classes) - 1)
         unknown = self.classes[target] != y
         if unknown.any():
@@ -57,8 +60,8 @@ class Labels:
         return target
 
     def decode(self, target: NDArray[np.integer]) -> NDArray[np.generic]:
-        """Return the labels at the indices `target`."""
-        return self.classes[target]
+        """Return the labels at the indices `target`; of one class alone it is that."""
+        return self.classes[target.clip(max=len(self.classes) - 1)]
 
     def strata(self, target: NDArray[np.integer], smaller_part: int) -> NDArray[np.integer] | None:
         """Return the classes, where each can be in both parts of the data, else None."""
@@ -81,6 +84,71 @@ class Labels:
     def validation_samples(self, dataset: Dataset[object]) -> Dataset[object]:
         """Return the `dataset` itself: labels that come one by one are what the loss takes."""
         return dataset
+
+
+class LabelMatrix:
+    """Several labels a row, as an indicator matrix: 1 where a row has the label, else 0.
+
+    Parameters
+    ----------
+    n_labels : int
+    dtype : str
+        Of what the loss takes.
+    is_sparse : bool, default=False
+        Whether the user has a sparse matrix.
+    """
+
+    def __init__(self, n_labels: int, dtype: str, is_sparse: bool = False) -> None:
+        self.n_outputs, self.dtype, self.is_sparse = n_labels, dtype, is_sparse
+
+    @staticmethod
+    def checked(y: MatrixLike) -> NDArray[np.generic] | sparse.csr_matrix:
+        """Return y as an array or a CSR matrix; raise ValueError for other values than 0 and 1."""
+        matrix: Any = sparse.csr_matrix(y, copy=True) if sparse.issparse(y) else np.asarray(y)
+        values = matrix
+        if sparse.issparse(matrix):
+            matrix.sum_duplicates()
+            values = matrix.data
+        numeric = values.dtype.kind in "buif"
+        others = values[(values != 0) & (values != 1)] if numeric else values.ravel()
+        if len(others):
+            raise ValueError(
+                "y must have one column of labels, or columns of 0 and 1, one for each label that "
+                f"a row may have. Got {others.tolist()[0]!r} in {matrix.shape[1]} columns of dtype "
+                f"{matrix.dtype}."
+            )
+        return matrix
+
+    def encode(self, y: NDArray[np.generic] | sparse.csr_matrix) -> Floats:
+        """Return y in the dtype of the loss, dense; raise ValueError for other labels."""
+        if y.shape[1:] != (self.n_outputs,):
+            raise ValueError(
+                f"y has shape {y.shape}. Expected an indicator matrix of {self.n_outputs} columns, "
+                "as before."
+            )
+        return dense(y).astype(self.dtype)
+
+    def decode(self, target: NDArray[np.number]) -> NDArray[np.int64] | sparse.csr_matrix:
+        """Return `target` as an indicator matrix of integers, dense or sparse as the user's."""
+        y = target.astype(np.int64)
+        return sparse.csr_matrix(y) if self.is_sparse else y
+
+    def strata(self, target: Floats, smaller_part: int) -> None:
+        """Return None: there are too many combinations of labels."""
+
+    def of_samples(self, dataset: Dataset[object], y: Floats) -> tuple[Dataset[object], Floats]:
+        """Return (dataset, target) for samples that come one by one, encoded as they come."""
+        return EncodedDataset(dataset, self.encode), self.encode(y)
+
+    def validation_samples(self, dataset: Dataset[object]) -> Dataset[object]:
+        """Return the samples of `dataset`, encoded as they come."""
+        return EncodedDataset(dataset, self.encode)
+
+
+def checked_classes(y: MatrixLike) -> NDArray[np.generic] | sparse.csr_matrix:
+    """Return y as an array of labels, or as an indicator matrix where it has several columns."""
+    shape = np.shape(y)  # of a sparse matrix, too
+    return LabelMatrix.checked(y) if len(shape) == 2 and shape[1] > 1 else Labels.checked(y)
 
 
 class Numbers:

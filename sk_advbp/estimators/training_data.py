@@ -115,7 +115,7 @@ class TrainingData(Net):
 
     @overload
     def _validated(
-        self, X: MatrixLike, y: ArrayLike | None, *, reset: bool
+        self, X: MatrixLike, y: MatrixLike | None, *, reset: bool
     ) -> tuple[Matrix, NDArray[np.generic]]: ...
 
     def _validated(
@@ -167,7 +167,7 @@ class TrainingData(Net):
     def _let_in(
         self,
         X: Any,
-        y: ArrayLike | None,
+        y: MatrixLike | None,
         sample_weight: ArrayLike | None,
         *,
         fresh: bool,
@@ -184,7 +184,7 @@ class TrainingData(Net):
                 return self._let_in_samples(dataset, sample_weight, fresh=fresh, **announced)
             y = y if own_y is None else own_y
         X, y = self._validated(X, y, reset=fresh)
-        y, weight = self._encoding.checked(y), None
+        y, weight = self._checked_targets(y), None
         if sample_weight is not None:
             weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
@@ -238,7 +238,7 @@ class TrainingData(Net):
             self.epsilon_unit_ = check_epsilon_unit(self.epsilon_unit, None, shape=shape)
         elif shape != self.sample_shape_:
             raise ValueError(f"Samples have shape {shape}. Expected {self.sample_shape_}.")
-        y = self._encoding.checked(y)
+        y = self._checked_targets(y)
         self._settle_targets(y, None, fresh=fresh, **announced)
         return Samples(*self._targets.of_samples(dataset, y))
 
@@ -277,4 +277,4 @@ class TrainingData(Net):
         if y is None:
             return self._targets.validation_samples(dataset)
         X, y = self._validated(X, y, reset=False)
-        return self._array_dataset(X, self._targets.encode(self._encoding.checked(y)))
+        return self._array_dataset(X, self._targets.encode(self._checked_targets(y)))

@@ -94,7 +94,8 @@ def _type_of(dtype: np.dtype[Any]) -> int:
 def _perceptron(graph: Graph, net: AdversarialEstimator) -> str:
     """Add the package's own module, and return the name of what `forward` puts out.
 
-    Of several classifiers that is log p̄ in place of z̄ (see `sk_advbp.core.mixture`).
+    Of several classifiers that is log p̄, or p̄ of each of several labels, in place of z̄ (see
+    `sk_advbp.core.mixture`).
     """
     module, x = net.module_, graph.add("Cast", "X", to=_type_of(np.dtype(net.dtype_)))
     for number, layer in enumerate(module.layers, 1):
@@ -110,9 +111,10 @@ def _perceptron(graph: Graph, net: AdversarialEstimator) -> str:
 
 
 def _mixed(graph: Graph, z: str, output: Output, dtype: str) -> str:
-    """Add the mean of several nets, (K, n, m) → (n, m): of numbers, or log p̄."""
+    """Add the mean of several nets, (K, n, m) → (n, m): of numbers, log p̄, or p̄ of each label."""
     nets = np.array([0])
-    if output == "identity":
+    if output in ("identity", "multilabel"):
+        z = z if output == "identity" else graph.add("Sigmoid", z)
         return graph.add("ReduceMean", z, nets, keepdims=0)
     # Without the - log K of the mean, which ``softmax`` takes no notice of.
     scores = _log_sigmoid(graph, z, np.ones((), dtype)) if output == "logistic" else z
@@ -155,6 +157,8 @@ def _translated(
 def _classifier_end(graph: Graph, net: Any, logits: str) -> list[ValueInfoProto]:
     """Add labels and probabilities; return what the graph puts out."""
     classes, mixed = net.classes_, getattr(net.module_, "n_nets", None) is not None
+    if net._target_shape:
+        return _labels_end(graph, net, logits, mixed)
     if len(classes) == 1:  # the other output stands for nothing
         logits = graph.add("Gather", logits, np.array([0]), axis=1)
     if net.predict_nonlinearity == "auto":
@@ -177,6 +181,24 @@ def _classifier_end(graph: Graph, net: Any, logits: str) -> list[ValueInfoProto]
         helper.make_tensor_value_info(
             "probabilities", _type_of(np.dtype(net.dtype_)), ["n", len(classes)]
         ),
+    ]
+
+
+def _labels_end(graph: Graph, net: Any, output: str, mixed: bool) -> list[ValueInfoProto]:
+    """Add the indicator matrix of several labels a row and their probabilities."""
+    if net.predict_nonlinearity != "auto":
+        raise ValueError(
+            "ONNX takes several labels a row with predict_nonlinearity='auto'. Got "
+            f"{net.predict_nonlinearity!r}."
+        )
+    operator = "Identity" if mixed else "Sigmoid"
+    proba = graph.add(operator, output, name="probabilities")
+    half = np.full((), 0.5, net.dtype_)
+    graph.add("Cast", graph.add("Greater", proba, half), to=TensorProto.INT64, name="label")
+    kinds = {"label": TensorProto.INT64, "probabilities": _type_of(np.dtype(net.dtype_))}
+    n_labels = len(net.classes_)
+    return [
+        helper.make_tensor_value_info(name, kind, ["n", n_labels]) for name, kind in kinds.items()
     ]
 
 

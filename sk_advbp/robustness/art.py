@@ -67,6 +67,8 @@ def to_art(
         There is no net of this package at the end of `estimator`.
     sklearn.exceptions.NotFittedError
         Before ``fit``.
+    ValueError
+        It was fitted to several labels a row.
 
     References
     ----------
@@ -81,6 +83,8 @@ def to_art(
         ) from error
     _, net = attacked_net(estimator)
     net.check_is_fitted()
+    if net._kind_of_output() == "multilabel":
+        raise ValueError("to_art is for one label a row: ART's attacks know no indicator matrix.")
     loss = deepcopy(net.criterion_).float()
     if type(loss) is nn.CrossEntropyLoss:
         loss.reduction = "mean"  # ART knows it, and that it takes labels

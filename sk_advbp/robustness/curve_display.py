@@ -112,7 +112,7 @@ class RobustnessCurveDisplay:
         cls,
         estimator: Predictor,
         X: MatrixLike,
-        y: ArrayLike,
+        y: MatrixLike,
         *,
         name: str | None = None,
         **options: Any,
@@ -141,7 +141,7 @@ class RobustnessCurveDisplay:
         cls,
         estimators: Mapping[str, Predictor] | Sequence[Predictor],
         X: MatrixLike,
-        y: ArrayLike,
+        y: MatrixLike,
         *,
         epsilons: Epsilons,
         attack: Attack = "pgd",
@@ -157,7 +157,7 @@ class RobustnessCurveDisplay:
             `AdvBPClassifier`, or pipelines whose last step is one. Their names go to the
             legend; a sequence is named by the classes.
         X : array-like of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,), or indicator matrix (n_samples, n_labels)
             True labels.
         epsilons : sequence of float
             In the units that the last step sees.

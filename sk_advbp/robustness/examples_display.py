@@ -9,6 +9,7 @@ import numpy as np
 
 from sk_advbp.robustness.images import as_images, named, new_axes, on_screen
 from sk_advbp.robustness.scores import adversarial_examples
+from sk_advbp.training.batches import dense
 
 if TYPE_CHECKING:
     from typing import Self
@@ -263,7 +264,10 @@ class AdversarialExamplesDisplay:
 
 def caption(y_pred: ArrayLike, y_true: ArrayLike, proba: ArrayLike | None = None) -> list[Caption]:
     """Return, for each image, what stands above it and whether that is right."""
-    y_pred, y_true = np.asarray(y_pred), np.asarray(y_true)
+    y_pred, y_true = dense(y_pred), dense(y_true)
+    if y_pred.ndim == 2:  # several labels an image, each with a probability of its own
+        sets = (", ".join(map(str, np.flatnonzero(row))) or "none" for row in y_pred)
+        return list(zip(sets, (y_pred == y_true).all(axis=1).tolist(), strict=True))
     shares = [""] * len(y_pred) if proba is None else [f" ({p:.0%})" for p in np.max(proba, axis=1)]
     return [
         (f"{label}{share}", bool(label == true))

@@ -50,7 +50,7 @@ __all__ = [
 def adversarial_examples(
     estimator: Predictor,
     X: MatrixLike,
-    y: ArrayLike | None = None,
+    y: MatrixLike | None = None,
     *,
     epsilon: ArrayLike | None = None,
     attack: Attack = "fgsm",
@@ -63,7 +63,7 @@ def adversarial_examples(
     estimator : fitted AdvBPClassifier, pipeline or search
     X : array-like of shape (n_samples, n_features)
         As the estimator takes it.
-    y : array-like of shape (n_samples,) or None, default=None
+    y : array-like of shape (n_samples,), indicator matrix or None, default=None
         Labels; None: those that the estimator predicts.
     epsilon : float, array of the shape of one sample, or None, default=None
         Largest perturbation, in the units that the last step sees; None: that of the
@@ -110,7 +110,7 @@ def adversarial_examples(
 def adversarial_accuracy_score(
     estimator: Predictor,
     X: Samples,
-    y: ArrayLike | None,
+    y: MatrixLike | None,
     epsilon: ArrayLike | None,
     *,
     attack: Attack = "pgd",
@@ -130,7 +130,7 @@ def adversarial_accuracy_score(
         The attack acts in the space that the last step sees.
     X : array-like of shape (n_samples, n_features)
         Clean samples, as the estimator takes them.
-    y : array-like of shape (n_samples,)
+    y : array-like of shape (n_samples,), or indicator matrix (n_samples, n_labels)
         True labels.
     epsilon : float or array of the shape of one sample
         Largest perturbation, in the units that the last step sees. None: that of the
@@ -147,7 +147,8 @@ def adversarial_accuracy_score(
     -------
     accuracy : float
         In [0, 1]. An upper bound of the accuracy under the strongest attack. It is that of
-        ``predict`` on the adversarial examples, but PGD leaves alone what is fooled already.
+        ``predict`` on the adversarial examples, but PGD leaves alone what is fooled already. Of
+        several labels a row it is the share of rows of which all are right.
 
     Raises
     ------
@@ -223,7 +224,7 @@ class AdversarialScorer:
         self,
         estimator: Predictor,
         X: Samples,
-        y: ArrayLike | None = None,
+        y: MatrixLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> float:
         """Return `adversarial_accuracy_score` of the estimator."""
@@ -284,7 +285,7 @@ def make_adversarial_scorer(
 def robustness_curve(
     estimator: Predictor,
     X: MatrixLike,
-    y: ArrayLike,
+    y: MatrixLike,
     epsilons: Sequence[ArrayLike] | NDArray[np.number],
     **options: Unpack[ScoreOptions],
 ) -> NDArray[np.float64]:
@@ -295,7 +296,7 @@ def robustness_curve(
     estimator : fitted AdvBPClassifier, pipeline or search
         The attack acts in the space that the last step sees.
     X : array-like of shape (n_samples, n_features)
-    y : array-like of shape (n_samples,)
+    y : array-like of shape (n_samples,), or indicator matrix (n_samples, n_labels)
         True labels.
     epsilons : sequence of n_epsilons floats, or arrays of the shape of one sample
         In the units that the last step sees. 0 gives the clean accuracy.
@@ -322,7 +323,7 @@ def transfer_accuracy_score(
     source: Predictor,
     target: Predictor,
     X: MatrixLike,
-    y: ArrayLike,
+    y: MatrixLike,
     epsilon: ArrayLike,
     *,
     sample_weight: ArrayLike | None = None,
@@ -338,7 +339,7 @@ def transfer_accuracy_score(
         Any of scikit-learn's, trees included; it takes X in the original units.
     X : array-like of shape (n_samples, n_features)
         Clean samples, as both take them.
-    y : array-like of shape (n_samples,)
+    y : array-like of shape (n_samples,), or indicator matrix (n_samples, n_labels)
         True labels.
     epsilon : float or array of the shape of one sample
         Largest perturbation, in the units that the source's last step sees.

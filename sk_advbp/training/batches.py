@@ -131,10 +131,10 @@ class ArrayDataset(Dataset):
 
     @property
     def y(self) -> NDArray[np.generic] | None:
-        """The user's y: labels as they came, decoded."""
+        """The user's y, decoded; dense, since skorch takes no sparse one."""
         if self._decode is None or self.target is None:
             return self.target
-        return self._decode(self.target)
+        return dense(self._decode(self.target))
 
     def __len__(self) -> int:
         return self.X.shape[0]

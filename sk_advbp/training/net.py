@@ -249,7 +249,7 @@ class AdversarialNet(Components):
             weights=[layer.weight for layer in module.layers],
             biases=[layer.bias for layer in module.layers],
             activation=module.activation,
-            output=self._of_net("output"),
+            output=module.output,
             clean_weight=float(self.clean_weight),
             perturbation_dtype=self._first_pass_dtype(),
             compute_dtype=torch.bfloat16 if self.amp else None,

@@ -15,7 +15,7 @@ ACTIVATIONS = {
     "tanh": torch.tanh,
     "relu": torch.relu,
 }
-OUTPUTS = ["softmax", "logistic", "identity"]
+OUTPUTS = ["softmax", "logistic", "multilabel", "identity"]
 SIZES = (5, 7, 6, 3)
 N = 11
 P = 0.4
@@ -36,8 +36,8 @@ def oracle_logits(x, weights, biases, activation, masks):
 def oracle_loss(logits, y, output, sample_weight):
     if output == "softmax":
         losses = F.cross_entropy(logits, y, reduction="none")
-    elif output == "logistic":
-        target = F.one_hot(y, logits.shape[1]).to(logits)
+    elif output in ("logistic", "multilabel"):
+        target = (F.one_hot(y, logits.shape[1]) if output == "logistic" else y).to(logits)
         losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(1)
     else:
         losses = ((logits - y) ** 2).mean(1)
@@ -78,6 +78,8 @@ def batch(generator, output, sizes=SIZES, lead=(), n=N, dtype=torch.float64):
     x = normal(*lead, n, sizes[0])
     if output == "identity":
         return x, normal(*lead, n, sizes[-1])
+    if output == "multilabel":
+        return x, torch.randint(2, (*lead, n, sizes[-1]), generator=generator)
     return x, torch.randint(sizes[-1], (*lead, n), generator=generator)
 
 

@@ -18,6 +18,7 @@ N, D = 24, 4
 X = np.random.default_rng(0).normal(size=(N, D))
 Y = np.array(["ant", "bee", "cat"])[np.arange(N) % 3]
 W = np.linspace(0.5, 2, N)
+MATRIX = np.eye(3, dtype=int)[np.arange(N) % 3]
 
 
 def classifier(**params):
@@ -246,8 +247,14 @@ DATA = [
     ("fit", (X, None), {}, "requires y to be passed|y cannot be None"),
     ("fit", (X,), {}, "requires y to be passed|y cannot be None"),
     ("fit", (X, X[:, 0]), {}, "Unknown label type: .*continuous"),
-    ("fit", (X, np.eye(3)[np.arange(N) % 3]), {}, r"y should be a 1d array"),
-    ("fit", (X, X[:, :2]), {}, "y should be a 1d array"),
+    ("fit", (X, np.eye(3)[np.arange(N) % 3][:, :, None]), {}, "dim 3"),
+    ("fit", (X, X[:, :2]), {}, r"y must have .*columns of 0 and 1.* Got [-\d.]+ in 2 columns"),
+    ("fit", (X, np.eye(3)[np.arange(N) % 3] * 2), {}, "y must have .* Got 2.0 in 3 columns"),
+    ("fit", (X, np.stack([Y, Y], 1)), {}, "y must have .* Got 'ant' in 2 columns"),
+    ("fit", (X, sparse.csr_matrix(2 * MATRIX)), {}, "y must have .* Got 2 in 3 columns"),
+    ("fit", (X, MATRIX), {"class_weight": "balanced"}, "class_weight .*'balanced'"),
+    ("fit", (X, MATRIX), {"warm_start": True}, r"y has shape \(24, 3\)\. Expected one label a row"),
+    ("partial_fit", (X, sparse.csr_matrix(MATRIX)), {}, r"\(24, 3\)\. Expected one label"),
     ("fit", (X, with_value(np.ones(N), np.nan, 3)), {}, "y contains NaN"),
     ("fit", (X, Y, np.ones(N - 1)), {}, "sample_weight.shape"),
     ("fit", (X, Y, np.ones((N, 2))), {}, "[Ss]ample.weight"),

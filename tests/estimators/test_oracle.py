@@ -1,6 +1,6 @@
 """Fits replayed in plain float64 NumPy, written from the equations of arXiv:1510.04189."""
 
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ TORCH_ACTIVATIONS = {
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
 }
-# p and ℓ of each row, as functions of the logits and the one-hot labels.
+# p and ℓ of each row, as functions of the logits and the one-hot labels or the indicator matrix.
 OUTPUTS = {
     "softmax": (
         lambda z: np.exp(z) / np.exp(z).sum(1, keepdims=True),
@@ -40,12 +40,16 @@ OUTPUTS = {
         lambda p, t: -(t * np.log(p) + (1 - t) * np.log(1 - p)).sum(1),
     ),
 }
+OUTPUTS["multilabel"] = OUTPUTS["logistic"]
 
 
-def data(n=N):
+def data(output="softmax", n=N):
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(n, D))
-    return X, np.arange(n) % M, rng.uniform(0.2, 3, size=n)
+    X, w = rng.normal(size=(n, D)), rng.uniform(0.2, 3, size=n)
+    labels = np.arange(n) % M
+    # Every combination of labels, that of none, too.
+    matrix = np.arange(n)[:, None] // 2 ** np.arange(M) % 2
+    return X, matrix if output == "multilabel" else labels, w
 
 
 def back_propagate(weights, x, y, w, activation, output):
@@ -56,7 +60,7 @@ def back_propagate(weights, x, y, w, activation, output):
     hidden = [x]
     for W, b in zip(matrices[:-1], biases[:-1], strict=True):
         hidden.append(f(hidden[-1] @ W.T + b))
-    one_hot = np.eye(M)[y]
+    one_hot = y if output == "multilabel" else np.eye(M)[y]
     p = p_of(hidden[-1] @ matrices[-1].T + biases[-1])
     share = (w / w.sum())[:, None]
     delta = share * (p - one_hot)  # ∂ℓ/∂z = p - t for both outputs
@@ -89,7 +93,7 @@ def moved(x, g, epsilon, norm="linf", clip=None):
 
 def replay(weights, orders, w, *, batch_size, activation, output, clean_weight, epsilon, **move):
     """Do SGD steps from `weights` on the rows in each of the `orders`; return them and losses."""
-    X, y, _ = data()
+    X, y, _ = data(output)
     losses = []
     for order in orders:
         batch_losses, batch_weights = [], []
@@ -124,7 +128,9 @@ def parameters(module):
 
 
 def fitted(weighted=False, *, epochs, X=None, **params):
-    X_, y, w = data()
+    X_, y, w = data(params.get("output"))
+    if params.get("output") == "multilabel":
+        del params["output"]  # which an indicator matrix says, whatever the parameter is
     net = AdvBPClassifier(
         **{
             "hidden_layer_sizes": SIZES,
@@ -164,8 +170,10 @@ UPDATES = {"one": (-1, 1), "several": (7, 3)}
 @pytest.mark.parametrize("clean_weight", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("updates", UPDATES)
 @pytest.mark.parametrize("move", MOVES)
-@pytest.mark.parametrize("output", OUTPUTS)
-@pytest.mark.parametrize("activation", ["logistic", "tanh", "relu"])
+@pytest.mark.parametrize(
+    "activation, output",
+    [*product(["logistic", "tanh", "relu"], ["softmax", "logistic"]), ("tanh", "multilabel")],
+)
 def test_updates_follow_the_equations(activation, output, move, updates, clean_weight, weighted):
     batch_size, epochs = UPDATES[updates]
     options = {"activation": activation, "output": output, "clean_weight": clean_weight}
@@ -207,8 +215,10 @@ def sequential(activation, hidden_layer_sizes=SIZES):
 
 @pytest.mark.parametrize("clean_weight, weighted", [(0.0, False), (0.3, True)])
 @pytest.mark.parametrize("move", MOVES)
-@pytest.mark.parametrize("output", OUTPUTS)
-@pytest.mark.parametrize("activation", TORCH_ACTIVATIONS)
+@pytest.mark.parametrize(
+    "activation, output",
+    [*product(TORCH_ACTIVATIONS, ["softmax", "logistic"]), ("tanh", "multilabel")],
+)
 def test_custom_module_learns_the_same(activation, output, move, clean_weight, weighted):
     common = {
         "output": output,
@@ -225,9 +235,10 @@ def test_custom_module_learns_the_same(activation, output, move, clean_weight, w
     np.testing.assert_allclose(custom.predict_proba(X), own.predict_proba(X), rtol=1e-10)
 
 
+@pytest.mark.parametrize("output", ["softmax", "multilabel"])
 @pytest.mark.parametrize("activation", ["logistic", "tanh", "relu", "identity"])
-def test_epsilon_zero_is_the_back_propagation_of_scikit_learn(activation):
-    X, y, _ = data()
+def test_epsilon_zero_is_the_back_propagation_of_scikit_learn(activation, output):
+    X, y, _ = data(output)
     theirs = MLPClassifier(
         SIZES, activation, solver="sgd", alpha=0, batch_size=N, learning_rate_init=LR, momentum=0
     )
@@ -240,7 +251,7 @@ def test_epsilon_zero_is_the_back_propagation_of_scikit_learn(activation):
         W[:], b[:] = ours_W.T, ours_b
     for _ in range(5):
         theirs.partial_fit(X, y)
-    ours = fitted(epochs=5, batch_size=-1, activation=activation, epsilon=0)
+    ours = fitted(epochs=5, batch_size=-1, activation=activation, output=output, epsilon=0)
     assert_close(parameters(ours.module_)[::2], [W.T for W in theirs.coefs_])
     assert_close(parameters(ours.module_)[1::2], theirs.intercepts_)
 

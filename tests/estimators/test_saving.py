@@ -90,6 +90,7 @@ FITTED = {
         Y,
     ),
     "several": (AdvBPClassifier(**QUICK, n_nets=3, output="logistic"), X, Y),
+    "labels": (AdvBPClassifier(**QUICK), X, np.c_[CODES == 0, CODES > 0] + 0),
     "search": (AdvBPClassifierCV(**QUICK, epsilons=[0, 0.1], cv=2), X, Y),
     "regressor": (AdvBPRegressor(**QUICK), X, NUMBERS),
     "numbers": (
@@ -394,7 +395,7 @@ def test_there_is_a_saved_model_of_each_class():
     }
 
 
-NAMES = ("options", "names", "several", "search", "numbers", "outputs", "module")
+NAMES = ("options", "names", "several", "search", "numbers", "outputs", "labels", "module")
 
 
 def save_models(names=NAMES, folder=SAVED):

@@ -97,6 +97,12 @@ NETS = {
     "several": (AdvBPClassifier(**QUICK, n_nets=3), X, Y),
     "several, logistic": (AdvBPClassifier(**QUICK, n_nets=3, output="logistic"), X, Y),
     "several regressors": (AdvBPRegressor(**QUICK, n_nets=2), X, NUMBERS),
+    "several labels": (AdvBPClassifier(**QUICK), X, np.c_[CODES == 0, CODES > 0, X[:, 0] > 0] + 0),
+    "several labels and nets": (
+        AdvBPClassifier(**QUICK, n_nets=3),
+        X,
+        np.c_[CODES > 0, CODES == 0] + 0,
+    ),
     "search": (AdvBPClassifierCV(**QUICK, epsilons=2, cv=2), X, Y),
     "regressor": (AdvBPRegressor(**QUICK), X, NUMBERS),
     "outputs": (AdvBPRegressor(**QUICK), X, np.c_[NUMBERS, X[:, 0]]),

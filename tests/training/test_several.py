@@ -15,12 +15,14 @@ from torch.nn import functional as F
 from sk_advbp import AdvBPClassifier, AdvBPClassifierCV, AdvBPRegressor
 from sk_advbp.core import MultilayerPerceptron
 from sk_advbp.core.attacks import perceptron_gradient
-from sk_advbp.core.mixture import log_complement, log_probabilities, mixture
+from sk_advbp.core.mixture import log_complement, log_probabilities, mixture, mixture_deltas
 
 K, N, D, M = 3, 50, 4, 3
 RNG = np.random.default_rng(0)
 X, WEIGHT = RNG.normal(size=(N, D)), RNG.integers(0, 4, size=N).astype(float)
 LABELS, NUMBERS = np.arange(N) % M, RNG.normal(size=(N, 2))
+MATRIX = RNG.integers(0, 2, size=(N, M))
+YS = {"softmax": LABELS, "logistic": LABELS, "multilabel": MATRIX, "identity": NUMBERS}
 
 
 class Begin(Callback):
@@ -63,7 +65,7 @@ class Masks:
 
 def estimator(output, callbacks, **options):
     cls = AdvBPRegressor if output == "identity" else AdvBPClassifier
-    if output != "identity":
+    if output in ("softmax", "logistic"):
         options["output"] = output
     quick = {"hidden_layer_sizes": (6, 5), "max_epochs": 5, "batch_size": 16, "epsilon": 0.2}
     shared = {"iterator_train__shuffle": False, "random_state": 0, "callbacks": callbacks}
@@ -89,7 +91,9 @@ OPTIONS = [
     {"dropout": 0.4, "input_dropout": 0.2},
     {"dropout": 0.4, "clean_weight": 0.5, "clip": (-1, 1), "weighted": True},
     {"lr_schedule": "constant", "batch_size": -1},
-    *({"weighted": True, "output": o} for o in ("softmax", "logistic", "identity")),
+    *({"weighted": True, "output": o} for o in ("softmax", "logistic", "multilabel", "identity")),
+    {"output": "multilabel"},
+    {"output": "multilabel", "clean_weight": 0.4, "norm": "l2", "dropout": 0.4},
     SGD,
     {"optimizer": torch.optim.AdamW, "optimizer__weight_decay": 0.1},
     {"optimizer": torch.optim.RMSprop, "lr": 0.005},
@@ -102,7 +106,7 @@ def test_each_net_is_that_of_a_separate_training(options, closed_form, monkeypat
     options = dict(options)
     output = options.pop("output", "softmax")
     weight = WEIGHT if options.pop("weighted", False) else None
-    y = NUMBERS if output == "identity" else LABELS
+    y = YS[output]
     if not closed_form:
         monkeypatch.setattr(AdvBPClassifier, "_has_closed_form", lambda self: False)
         monkeypatch.setattr(AdvBPRegressor, "_has_closed_form", lambda self: False)
@@ -153,13 +157,16 @@ def test_each_net_has_noise_of_its_own(norm, perturbation, monkeypatch):
 # ---- one answer ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("output", ["softmax", "logistic"])
+@pytest.mark.parametrize("output", ["softmax", "logistic", "multilabel"])
 def test_probabilities_are_the_mean_of_the_members(output):
-    net = estimator(output, None, n_nets=5).fit(X, LABELS)
+    net = estimator(output, None, n_nets=5).fit(X, YS[output])
     members = net.estimators_
     mean = np.mean([member.predict_proba(X) for member in members], axis=0)
     np.testing.assert_allclose(net.predict_proba(X), mean, rtol=0, atol=1e-12)
     np.testing.assert_allclose(net.predict_log_proba(X), np.log(mean), rtol=0, atol=1e-12)
+    if output == "multilabel":
+        np.testing.assert_array_equal(net.predict(X), mean > 0.5)
+        return
     np.testing.assert_array_equal(net.predict(X), net.classes_[mean.argmax(1)])
     vote = VotingClassifier([(str(i), m) for i, m in enumerate(members)], voting="soft")
     vote.estimators_, vote.le_ = members, None
@@ -187,6 +194,23 @@ def test_mixture_of_certain_nets_is_finite_and_right(output, dtype):
     assert torch.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_mixture_of_labels_is_as_exact_where_nets_are_certain(dtype):
+    """Of one net it is the net's own, of several the mean of p and of 1 - p, with gradients."""
+    z = torch.tensor([[900.0, -900, 80, -80, 0.5]], dtype=dtype)
+    torch.testing.assert_close(mixture(z, "multilabel"), z[0])
+    z = torch.cat([z, -z, z]).requires_grad_()
+    mixed = mixture(z, "multilabel")
+    p = z.detach().sigmoid().mean(0)
+    torch.testing.assert_close(mixed.detach().sigmoid(), p)
+    for target in (p.ceil(), p.floor()):
+        (expected,) = torch.autograd.grad(
+            F.binary_cross_entropy_with_logits(mixed, target, reduction="sum"), z, retain_graph=True
+        )
+        found = mixture_deltas(z.detach()[:, :, None], target[:, None], "multilabel")[..., 0]
+        torch.testing.assert_close(found, expected)
+
+
 def test_complement_keeps_what_is_small():
     log_p = torch.tensor([[0.0, -50.0, -60.0], [-1.0, -2.0, -3.0]], dtype=torch.float64)
     log_p = log_p.log_softmax(1)
@@ -198,7 +222,7 @@ def test_complement_keeps_what_is_small():
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity"])
-@pytest.mark.parametrize("output", ["softmax", "logistic", "identity"])
+@pytest.mark.parametrize("output", YS)
 @pytest.mark.parametrize("sizes", [(), (7,), (6, 5)])
 def test_gradient_through_the_mean(sizes, output, activation):
     generator = torch.Generator().manual_seed(1)
@@ -210,6 +234,9 @@ def test_gradient_through_the_mean(sizes, output, activation):
     if output == "identity":
         target = torch.randn(N, M, generator=generator, dtype=torch.float64)
         loss = (z - target).square().mean(1)
+    elif output == "multilabel":
+        target = torch.from_numpy(MATRIX)
+        loss = F.binary_cross_entropy_with_logits(z, target.double(), reduction="none").sum(1)
     else:
         target = torch.from_numpy(LABELS)
         one_hot = F.one_hot(target, M).double()
@@ -219,14 +246,15 @@ def test_gradient_through_the_mean(sizes, output, activation):
     found = perceptron_gradient(module)(x.detach(), target)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
     if output != "identity":
-        predicted = perceptron_gradient(module)(x.detach(), z.argmax(1))
+        answer = z > 0 if output == "multilabel" else z.argmax(1)
+        predicted = perceptron_gradient(module)(x.detach(), answer)
         torch.testing.assert_close(perceptron_gradient(module)(x.detach(), None), predicted)
 
 
-@pytest.mark.parametrize("output", ["softmax", "logistic", "identity"])
+@pytest.mark.parametrize("output", YS)
 @pytest.mark.parametrize("attack", ["fgsm", "pgd"])
 def test_attacks_are_those_by_automatic_differentiation(attack, output, monkeypatch):
-    y = NUMBERS if output == "identity" else LABELS
+    y = YS[output]
     net = estimator(output, None, n_nets=K).fit(X, y)
     options = {"epsilon": 0.3, "attack": attack, "n_steps": 5, "random_state": 0}
     ours = net.adversarial_examples(X, y, **options)
@@ -258,9 +286,9 @@ def test_early_stopping_watches_the_mixture(output):
     assert {"valid_loss", "train_loss"} <= net.history[-1].keys()
 
 
-@pytest.mark.parametrize("output", ["softmax", "identity"])
+@pytest.mark.parametrize("output", ["softmax", "multilabel", "identity"])
 def test_partial_fit_warm_start_and_pickles_go_on(output):
-    y = NUMBERS if output == "identity" else LABELS
+    y = YS[output]
     constant = {"lr_schedule": "constant", "max_epochs": 2, "n_nets": K}
     whole = estimator(output, None, **constant).set_params(max_epochs=4).fit(X, y)
     twice = pickle.loads(pickle.dumps(estimator(output, None, **constant).fit(X, y)))

@@ -26,6 +26,11 @@ def data(n=N, seed=0):
     return X, np.arange(n) % M, rng.integers(0, 4, size=n).astype(float)
 
 
+def label_matrix(n=N):
+    """Every combination of M labels, that of none, too."""
+    return np.arange(n)[:, None] // 2 ** np.arange(M) % 2
+
+
 def uneven_splits(n):
     """Folds whose training parts have other sizes, and other numbers of batches of 16."""
     rows = np.random.default_rng(1).permutation(n)
@@ -37,7 +42,9 @@ def net(**params):
     """A net as the search has it: not fitted, but it knows the data."""
     quick = {"hidden_layer_sizes": (6, 4), "max_epochs": EPOCHS, "batch_size": 16, "lr": 0.02}
     classes = {"classes": np.arange(M), "dtype": "float64", "device": "cpu", "random_state": 3}
+    several_labels = params.pop("several_labels", False)
     made = AdvBPClassifier(**quick | classes | params)
+    made._target_shape = (M,) if several_labels else ()
     known = {"n_features_in_": D, "sample_shape_": (D,), "dtype_": made.dtype, "device_": "cpu"}
     vars(made).update(known)
     return made
@@ -51,11 +58,13 @@ def separate_and_stacked(made, weighted=False, n=N, seed=0):
     """Yield the parameters of each net, from a fit of its own and from a stack."""
     X, y, weight = data(n, seed)
     weight = weight if weighted else None
-    folds = Folds(X, y, y, weight, uneven_splits(n))
+    y = label_matrix(n) if made._target_shape else y
+    target = made._targets.encode(y)
+    folds = Folds(X, y, target, weight, uneven_splits(n))
     cells = [(epsilon, f) for f in range(len(folds.splits)) for epsilon in EPSILONS]
     candidates = _members(made, folds, cells)
     members = [member for member, _ in candidates]
-    tensors = torch.from_numpy(X), torch.from_numpy(y)
+    tensors = torch.from_numpy(X), torch.from_numpy(target)
     for numbers in stacks(made, members):
         stack = Stack(made, [members[i] for i in numbers])
         stack.train(*tensors)
@@ -70,6 +79,8 @@ def separate_and_stacked(made, weighted=False, n=N, seed=0):
 OPTIONS = [
     {},
     {"activation": "tanh", "output": "logistic"},
+    {"activation": "tanh", "several_labels": True},
+    {"clean_weight": 0.4, "norm": "l2", "several_labels": True},
     {"activation": "logistic", "norm": "l2"},
     {"activation": "identity", "hidden_layer_sizes": ()},
     {"clean_weight": 0.4},
