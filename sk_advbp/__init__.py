@@ -1,6 +1,17 @@
 """Adversarial back-propagation as scikit-learn estimators."""
 
 from sk_advbp._version import __version__
-from sk_advbp.estimators import AdvBPClassifier, AdvBPClassifierCV, AdvBPRegressor
+from sk_advbp.estimators import (
+    AdvBPClassifier,
+    AdvBPClassifierCV,
+    AdvBPRegressor,
+    AdvBPRegressorCV,
+)
 
-__all__ = ["AdvBPClassifier", "AdvBPClassifierCV", "AdvBPRegressor", "__version__"]
+__all__ = [
+    "AdvBPClassifier",
+    "AdvBPClassifierCV",
+    "AdvBPRegressor",
+    "AdvBPRegressorCV",
+    "__version__",
+]

@@ -1,8 +1,8 @@
 """Figures in the pages, read from the JSON files of the benchmarks: none is typed by hand.
 
-``.. measured:: NAME`` shows ``benchmarks/results/NAME.json``, or the runs of a folder of that name,
-as a table, with where it comes from below it; ``.. measured-all::`` all of the files, each under
-its name. What is not there shows nothing, so that a page may be written before its figures.
+``.. measured:: NAME`` shows ``benchmarks/results/NAME.json`` as a table, with where it comes
+from below it; ``.. measured-all::`` all of them, each under the name of its file. A file that is
+not there shows nothing, so that a page may be written before its figures.
 
 ``.. reproduced:: NAME`` shows a table of ``benchmarks/reproduction/findings.py``, or its sentences
 under that name where the name ends in ``sentences``; ``.. reproduced-from::`` what all of these
@@ -19,12 +19,6 @@ from benchmarks.passport import RESULTS
 from benchmarks.report import command, errors_and_ranks
 from benchmarks.reproduction.findings import SENTENCES, TABLES, Findings
 from benchmarks.uncertainty import classification
-
-
-def figures_of_folder(folder):
-    """Return the figures of runs that have a file each, with the passport of the first."""
-    runs = classification.runs_of(folder)
-    return {"passport": runs[0]["passport"], "answers": runs}
 
 
 def rows_of(figures):
@@ -97,8 +91,6 @@ class Measured(SphinxDirective):
         """Return the table and where it comes from."""
         path = RESULTS / f"{self.arguments[0]}.json"
         self.env.note_dependency(str(path))
-        if path.with_suffix("").is_dir():
-            return self.shown(figures_of_folder(path.with_suffix("")))
         if not path.is_file():
             return []
         return self.shown(json.loads(path.read_text("utf-8")))

@@ -1,13 +1,14 @@
 """What scikit-learn asks of an estimator, and the estimators that a user calls.
 
 What lives here: parameters, validation, seeds and tags (`base`), what becomes of the user's data
-(`training_data`), labels and numbers as targets (`classifier`, `regressor`), ε by
-cross-validation (`search`, `cross_validation`), attacks as a method (`adversary`). What may not:
-mathematics of the step or of an attack, loops of training.
+(`training_data`), labels and numbers as targets (`targets`, `classifier`, `regressor`), ε by
+cross-validation (`search`, `regressor_search`, `epsilon_search`, `cross_validation`), attacks as
+a method (`adversary`). What may not: mathematics of the step or of an attack, loops of training.
 """
 
 from sk_advbp.estimators.classifier import AdvBPClassifier
 from sk_advbp.estimators.regressor import AdvBPRegressor
+from sk_advbp.estimators.regressor_search import AdvBPRegressorCV
 from sk_advbp.estimators.search import AdvBPClassifierCV
 
-__all__ = ["AdvBPClassifier", "AdvBPClassifierCV", "AdvBPRegressor"]
+__all__ = ["AdvBPClassifier", "AdvBPClassifierCV", "AdvBPRegressor", "AdvBPRegressorCV"]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
+import warnings
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import cache, partial
@@ -17,6 +19,7 @@ import sklearn.callback
 import torch
 from sklearn.base import BaseEstimator, clone
 from sklearn.callback import CallbackSupportMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 from skorch.utils import get_map_location
@@ -25,7 +28,7 @@ from sk_advbp.core.optimizers import ELEMENTWISE_OPTIMIZERS
 from sk_advbp.core.perturbation import displace
 from sk_advbp.estimators._documentation import documentation_address
 from sk_advbp.estimators.adversary import AdversaryMixin
-from sk_advbp.estimators.training_data import TrainingData
+from sk_advbp.estimators.training_data import Rows, TrainingData
 from sk_advbp.parameters import (
     CONSTRAINTS,
     PREFIXES,
@@ -34,6 +37,7 @@ from sk_advbp.parameters import (
     check_epsilon,
     check_hidden_layer_sizes,
     check_seed,
+    standard_deviation,
 )
 from sk_advbp.training.batches import ArrayDataset, is_dataset
 from sk_advbp.training.net import AdversarialNet
@@ -62,6 +66,10 @@ with_callbacks: Callable[[F], F] = sklearn.callback.with_callbacks
 
 # Bytes of the widest activation when predicting: large products without large memory.
 PREDICTION_BYTES = 2**25
+
+# Standard deviations that a perturbation has by any reason: beyond, it buries what there is to
+# learn, or is lost in it.
+LEAST_RATIO, LARGEST_RATIO = 0.001, 1.0
 
 # What the net is built from, which only a fit that starts anew can change: any net, and the
 # package's perceptron.
@@ -206,10 +214,15 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
             raise InvalidParameterError(
                 "early_stopping=True is done by a callback. Got callbacks='disable'."
             )
-        if self.n_nets > 1:
+        if self._n_asked > 1:
             self._check_several()
         if self.amp and self.dtype == "float64":
             raise InvalidParameterError("amp=True keeps float32 weights. Got dtype='float64'.")
+
+    @property
+    def _n_asked(self) -> int:
+        """Number of nets that the parameters ask for."""
+        return int(self.n_nets)
 
     def _check_several(self) -> None:
         """Raise InvalidParameterError where several nets cannot be trained as one."""
@@ -237,7 +250,7 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
             "activation": self.activation,
             "dropout": self.dropout,
             "input_dropout": self.input_dropout,
-            "n_nets": None if self.n_nets == 1 else self.n_nets,
+            "n_nets": None if self._n_asked == 1 else self._n_asked,
             "output": self._kind_of_output(),
         }
 
@@ -314,6 +327,8 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
         """Train on `Rows` or `Samples`."""
         dataset, target = self._dataset_of(data)
         self._reach = self._reach_of_training()
+        if fresh and isinstance(data, Rows):
+            self._warn_of_epsilon(data)
         displacement = self._displacement()
         if fresh:
             self.generator_ = torch.Generator().manual_seed(check_seed(self.random_state))
@@ -331,12 +346,33 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
         epsilon = check_epsilon(self.epsilon, self.sample_shape_) * self.epsilon_unit_
         return Reach(epsilon, self.norm, check_clip(self.clip, self.sample_shape_))
 
+    def _warn_of_epsilon(self, rows: Rows) -> None:
+        """Warn where ε is far from the spread of the features: X may not be scaled."""
+        if self.module is not None or not self._reach.moves or rows.X.shape[0] < 2:
+            return
+        deviation = standard_deviation(rows.X, rows.weight)
+        epsilon = np.broadcast_to(self._reach.epsilon, deviation.shape)
+        moving = (epsilon > 0) & (deviation > 0)
+        if not moving.any():
+            return
+        ratio = float(np.median(epsilon[moving] / deviation[moving]))
+        if self._reach.norm == "l2":  # which all features share
+            ratio /= math.sqrt(moving.sum())
+        if not LEAST_RATIO <= ratio <= LARGEST_RATIO:
+            warnings.warn(
+                f"epsilon is {ratio:.3g} standard deviations of the median feature, where "
+                f"{LEAST_RATIO:g} to {LARGEST_RATIO:g} make sense: scale X, by StandardScaler for "
+                "instance, or give epsilon_unit='std'.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+
     def _displacement(self) -> partial[Tensor] | None:
         """Return the map (gradient closure, x) → x'; None where ε = 0 moves nothing."""
         if not self._reach.moves or self.clean_weight == 1:
             return None
         reach = self._reach
-        if self.n_nets > 1:  # the rows have an axis of nets
+        if self._n_asked > 1:  # the rows have an axis of nets
             reach = reach._replace(epsilon=np.reshape(reach.epsilon, (1, 1, -1)))
         options = {"random_start": self.random_start, "perturbation": self.perturbation}
         return partial(displace, **reach.on(self.device_, self.dtype_), **options)
@@ -400,14 +436,15 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
     def estimators_(self) -> Sequence[AdversarialEstimator]:
         """The nets as fitted estimators of their own: list of `n_nets`, to see them disagree."""
         self.check_is_fitted_attribute("estimators_")
-        return [self._alone(number, self._single()) for number in range(self.n_nets)]
+        return [self._alone(number, self._single()) for number in range(self._n_asked)]
 
     def _alone(self, number: int, single: E) -> E:
         """Return one of the nets as the estimator that it would be by itself, from `single`."""
         alone = self._knowing_the_data(single)
         alone.generator_ = torch.Generator().manual_seed(check_seed(alone.random_state))
         alone.initialize()
-        alone.module_.load_state_dict(self.module_.nets()[number].state_dict())
+        module = self.module_ if self._n_nets is None else self.module_.nets()[number]
+        alone.module_.load_state_dict(module.state_dict())
         alone.module_.eval()
         curve = [losses[number] for losses in self._losses_of_nets] or self.loss_curve_
         for loss in curve:

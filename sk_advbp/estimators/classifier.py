@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from sk_advbp.estimators.base import AdversarialEstimator, with_callbacks
+from sk_advbp.estimators.output_scores import (
+    ScoreOfOutputs,
+    accuracy,
+    log_likelihood,
+    subset_accuracy,
+)
 from sk_advbp.estimators.targets import LabelMatrix, Labels, checked_classes
 from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput, is_dataset
 
@@ -533,6 +540,16 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         if not isinstance(X, WeightedInput):
             return correct.mean()
         return (correct * X.weight).sum() / X.weight.sum()
+
+    def _score_of_outputs(self, scoring: object) -> ScoreOfOutputs | None:
+        """Return the score by the name `scoring`, None for one that needs an estimator."""
+        if self._target_shape:
+            return ScoreOfOutputs(subset_accuracy) if scoring in (None, "accuracy") else None
+        if scoring is None or scoring == "neg_log_loss":
+            return ScoreOfOutputs(
+                partial(log_likelihood, logistic=self._kind_of_output() == "logistic")
+            )
+        return ScoreOfOutputs(accuracy) if scoring == "accuracy" else None
 
     # ---- predictions -----------------------------------------------------------------
 

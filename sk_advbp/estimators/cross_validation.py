@@ -18,6 +18,7 @@ from sklearn.base import clone
 from sklearn.metrics import check_scoring
 from sklearn.utils.parallel import Parallel, delayed
 
+from sk_advbp.estimators.output_scores import ScoreOfOutputs
 from sk_advbp.estimators.training_data import Rows
 from sk_advbp.parameters import check_epsilon_unit
 from sk_advbp.training.batches import as_tensor, dense
@@ -26,14 +27,15 @@ from sk_advbp.training.streams import Member, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Literal
+    from typing import Literal, TypeAlias
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from sk_advbp._types import Floats, Matrix
     from sk_advbp.estimators.classifier import AdvBPClassifier
+    from sk_advbp.estimators.regressor import AdvBPRegressor
 
+    Net: TypeAlias = "AdvBPClassifier | AdvBPRegressor"
     Indices = NDArray[np.integer]
     Scorer = Callable[..., float]
     Selection = Literal["best", "one_se"]
@@ -90,20 +92,26 @@ def _extreme(
 
 
 def results(
-    epsilons: Floats, scores: Floats, fit_times: Floats, score_times: Floats
+    candidates: dict[str, NDArray[np.number]],
+    scores: Floats,
+    fit_times: Floats,
+    score_times: Floats,
 ) -> dict[str, object]:
     """Return ``cv_results_``, as `sklearn.model_selection.GridSearchCV` has it.
 
     Parameters
     ----------
-    epsilons : ndarray of shape (n_epsilons,)
-    scores, fit_times, score_times : ndarray of shape (n_epsilons, n_folds)
+    candidates : dict of str to ndarray of shape (n_candidates,)
+        The values of each parameter that is searched.
+    scores, fit_times, score_times : ndarray of shape (n_candidates, n_folds)
     """
     table: dict[str, object] = {}
     for name, values in (("fit_time", fit_times), ("score_time", score_times)):
         table[f"mean_{name}"], table[f"std_{name}"] = values.mean(axis=1), values.std(axis=1)
-    table["param_epsilon"] = np.ma.MaskedArray(epsilons, mask=False)
-    table["params"] = [{"epsilon": float(epsilon)} for epsilon in epsilons]
+    for name, of_candidates in candidates.items():
+        table[f"param_{name}"] = np.ma.MaskedArray(of_candidates, mask=False)
+    rows = zip(*(of.tolist() for of in candidates.values()), strict=True)
+    table["params"] = [dict(zip(candidates, row, strict=True)) for row in rows]
     table |= {f"split{i}_test_score": of_fold for i, of_fold in enumerate(scores.T)}
     means = scores.mean(axis=1)
     table["mean_test_score"], table["std_test_score"] = means, scores.std(axis=1)
@@ -119,9 +127,9 @@ class Folds:
     Attributes
     ----------
     X : ndarray of shape (n, ...) or CSR matrix of shape (n, n_features)
-    y : ndarray of shape (n,) or (n, n_labels)
-        The user's labels.
-    target : ndarray of shape (n,) or (n, n_labels)
+    y : ndarray of shape (n,) or (n, n_outputs), or CSR matrix
+        As the user has it.
+    target : ndarray of shape (n,) or (n, n_outputs)
         The same, encoded.
     weight : ndarray of shape (n,) or None
         The user's sample weights.
@@ -131,7 +139,7 @@ class Folds:
 
     X: Matrix
     y: NDArray[np.generic]
-    target: NDArray[np.integer]
+    target: NDArray[np.generic]
     weight: Floats | None
     splits: list[tuple[Indices, Indices]]
 
@@ -141,7 +149,7 @@ class Folds:
 
 
 def cross_validated(
-    net: AdvBPClassifier,
+    net: Net,
     folds: Folds,
     epsilons: Floats,
     scoring: str | Scorer | None = None,
@@ -151,7 +159,7 @@ def cross_validated(
 
     Parameters
     ----------
-    net : AdvBPClassifier
+    net : AdvBPClassifier or AdvBPRegressor
         Not fitted, but it knows the data. Nets that can be trained together are, all others are
         fitted one by one.
     folds : Folds
@@ -164,8 +172,7 @@ def cross_validated(
     table : ndarray of shape (3, n_epsilons, n_folds)
         Scores, and seconds of fits and of scores, which nets of a stack share evenly.
     """
-    # Accuracy of a stack needs no estimators.
-    scorer = None if scoring in (None, "accuracy") else check_scoring(net, scoring)
+    scorer = net._score_of_outputs(scoring) or check_scoring(net, scoring)
     cells = [(e, f) for f in range(len(folds.splits)) for e in range(len(epsilons))]
     candidates = [(epsilons[e], f) for e, f in cells]
     together = stackable(net) and _fits_dense(folds.X)
@@ -203,19 +210,19 @@ def _threads_shared_by(jobs: int) -> Iterator[None]:
 
 
 def score_alone(
-    net: AdvBPClassifier,
+    net: Net,
     folds: Folds,
-    scorer: Scorer | None,
+    scorer: Scorer,
     candidates: Sequence[tuple[float, int]],
 ) -> Outcome:
     """Fit one net after the other.
 
     Parameters
     ----------
-    net : AdvBPClassifier
+    net : AdvBPClassifier or AdvBPRegressor
     folds : Folds
-    scorer : callable or None
-        None is accuracy.
+    scorer : callable
+        A `ScoreOfOutputs`, or a scorer as scikit-learn has them.
     candidates : list of (epsilon, fold)
 
     Returns
@@ -234,15 +241,12 @@ def score_alone(
 
 
 def score_of(
-    net: AdvBPClassifier,
-    scorer: Scorer | None,
-    X: Matrix,
-    y: NDArray[np.generic],
-    weight: Floats | None,
+    net: Net, scorer: Scorer, X: Matrix, y: NDArray[np.generic], weight: Floats | None
 ) -> float:
     """Return the score of a fitted net; weighted where the scorer takes weights."""
-    if scorer is None:
-        return net.score(X, y, sample_weight=weight)
+    if isinstance(scorer, ScoreOfOutputs):
+        target = net._targets.encode(y)  # type: ignore[arg-type]  # of its own kind
+        return scorer(net._logits(X), target, weight)
     if weight is None:
         return scorer(net, X, y)
     # scikit-learn's scorers hand on what their metric takes.
@@ -265,7 +269,7 @@ def _writable(X: Matrix) -> Floats:
 
 
 def _members(
-    net: AdvBPClassifier, folds: Folds, candidates: Sequence[tuple[float, int]]
+    net: Net, folds: Folds, candidates: Sequence[tuple[float, int]]
 ) -> list[tuple[Member, int]]:
     """Return (member of a stack, fold) for each (epsilon, fold)."""
     streams, units = [], []
@@ -278,9 +282,9 @@ def _members(
 
 
 def score_together(
-    net: AdvBPClassifier,
+    net: Net,
     folds: Folds,
-    scorer: Scorer | None,
+    scorer: Scorer,
     candidates: Sequence[tuple[Member, int]],
 ) -> Outcome:
     """Train nets as a stack, and score each on its fold.
@@ -304,18 +308,13 @@ def score_together(
     for fold in set(of_fold):
         which = [i for i, f in enumerate(of_fold) if f == fold]
         test = folds.splits[fold][1]
-        if scorer is None:
-            found = _accuracies(stack, which, X[test], target[test], folds.part(test)[2])
+        if isinstance(scorer, ScoreOfOutputs):
+            weight = folds.part(test)[2]
+            outputs = stack.logits(X[test], which).cpu()
+            found = [scorer(of_net, folds.target[test], weight) for of_net in outputs]
         else:
             found = [score_of(stack.estimator(i), scorer, *folds.part(test)) for i in which]
         for i, score in zip(which, found, strict=True):
             scores[i] = score
     n = len(members)
     return scores, [(trained - start) / n] * n, [(time.perf_counter() - trained) / n] * n
-
-
-def _accuracies(
-    stack: Stack, which: Sequence[int], X: Tensor, target: Tensor, weight: Floats | None
-) -> list[float]:
-    correct = (~stack.net._errs(stack.logits(X, which), target)).cpu().numpy()
-    return [np.average(of_net, weights=weight) for of_net in correct]

@@ -11,20 +11,23 @@ __all__ = ["shares_parameters"]
 C = TypeVar("C", bound=type)
 
 
-def shares_parameters(source: type) -> Callable[[C], C]:
-    """Return a decorator that puts entries of the docstring of `source` into that of a class.
+def shares_parameters(*sources: type) -> Callable[[C], C]:
+    """Return a decorator that puts entries of the docstrings of `sources` into that of a class.
 
     The parameters are named in the order of the signature, and a line ``{norm, clip}`` stands
-    where those of `source` belong.
+    where those of the sources belong.
 
     Parameters
     ----------
-    source : class
-        Its docstring has the entries, in the format of numpydoc.
+    *sources : class
+        Their docstrings have the entries, in the format of numpydoc; of a name that several have
+        the first one's counts.
     """
 
     def decorated(cls: C) -> C:
-        entries = _entries(cleandoc(source.__doc__ or "").splitlines())
+        entries: dict[str, list[str]] = {}
+        for source in reversed(sources):
+            entries |= _entries(cleandoc(source.__doc__ or "").splitlines())
         lines = cleandoc(cls.__doc__ or "").splitlines()
         cls.__doc__ = "\n".join(line for given in lines for line in _filled(given, entries))
         return cls

@@ -12,6 +12,7 @@ from torch import nn
 from sk_advbp.estimators.base import AdversarialEstimator, with_callbacks
 from sk_advbp.estimators.classifier import AdvBPClassifier
 from sk_advbp.estimators.docstrings import shares_parameters
+from sk_advbp.estimators.output_scores import ScoreOfOutputs, r_squared
 from sk_advbp.estimators.targets import Numbers
 from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput, is_dataset
 
@@ -285,6 +286,10 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
         if not isinstance(X, WeightedInput):
             return 1 - errors.mean()
         return 1 - (errors * X.weight).sum() / X.weight.sum()
+
+    def _score_of_outputs(self, scoring: object) -> ScoreOfOutputs | None:
+        """Return R², None for a score that needs an estimator."""
+        return ScoreOfOutputs(r_squared) if scoring is None or scoring == "r2" else None
 
     # ---- predictions -----------------------------------------------------------------
 

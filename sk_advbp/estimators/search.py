@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import numbers
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from sklearn.base import clone
-from sklearn.metrics import get_scorer_names
-from sklearn.model_selection import check_cv
-from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 
 from sk_advbp.estimators.base import with_callbacks
 from sk_advbp.estimators.classifier import AdvBPClassifier
-from sk_advbp.estimators.cross_validation import Folds, cross_validated, results, selected
 from sk_advbp.estimators.docstrings import shares_parameters
-from sk_advbp.parameters import check_seed, standard_deviation
+from sk_advbp.estimators.epsilon_search import SEARCH_CONSTRAINTS, EpsilonSearch
 from sk_advbp.training.batches import ArrayDataset, Batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import Any, Literal, NoReturn, Self
+    from typing import Any, Literal, Self
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
     from sklearn.model_selection import BaseCrossValidator
     from skorch.callbacks import Callback
     from torch import Tensor, nn
@@ -32,8 +25,6 @@ if TYPE_CHECKING:
     from sk_advbp._types import (
         ClassWeight,
         Clip,
-        Floats,
-        Matrix,
         MatrixLike,
         RandomState,
         Samples,
@@ -42,57 +33,29 @@ if TYPE_CHECKING:
     from sk_advbp.core.mlp import Activation
     from sk_advbp.core.perturbation import Norm, Perturbation
     from sk_advbp.estimators.cross_validation import Scorer, Selection
-    from sk_advbp.estimators.training_data import Rows
 
 __all__ = ["AdvBPClassifierCV"]
 
-# The automatic path: shares of the typical standard deviation of a feature.
-SMALLEST_STEP, LARGEST_STEP = 0.025, 0.4
-
-# The parameters of the search, which the single nets of the folds do not have.
-OF_THE_SEARCH = ("epsilons", "cv", "scoring", "selection", "n_jobs", "n_nets")
-
-
-def automatic_path(n_points: int, unit: float | Floats, deviation: Floats) -> NDArray[np.float64]:
-    """Return 0 and n_points - 1 values of ε up to 0.4 of a typical standard deviation.
-
-    Parameters
-    ----------
-    n_points : int
-    unit : float or ndarray of shape (n_features,)
-        What one of ε is in the units of X.
-    deviation : ndarray of shape (n_features,)
-        Standard deviation of each feature.
-
-    Returns
-    -------
-    epsilons : ndarray of shape (n_points,)
-        Ascending, by equal factors from the second. A typical deviation is the root of the
-        mean square over the features that move.
-    """
-    moving = np.broadcast_to(np.greater(unit, 0), deviation.shape) & (deviation > 0)
-    ratio = deviation[moving] / np.broadcast_to(unit, deviation.shape)[moving]
-    typical = float(np.sqrt(np.mean(np.square(ratio)))) if ratio.size else 1.0
-    largest_first = np.geomspace(LARGEST_STEP, SMALLEST_STEP, n_points - 1) * typical
-    # Six digits are enough, and a standardised X has a round path.
-    return np.array([0.0, *(float(f"{epsilon:.6g}") for epsilon in largest_first[::-1])])
-
 
 @shares_parameters(AdvBPClassifier)
-class AdvBPClassifierCV(AdvBPClassifier):
+class AdvBPClassifierCV(EpsilonSearch, AdvBPClassifier):  # type: ignore[misc]  # no partial_fit
     """`AdvBPClassifier` that chooses ε by cross-validation.
 
-    How much to perturb depends on the data, and on some any perturbation hurts. Each candidate
-    is fitted on each fold, the chosen one then on all data.
+    How much to perturb, and how long to train, depends on the data, and on some any perturbation
+    hurts. Each candidate is fitted on each fold by a single net; several nets with the best one
+    are then trained on all data, and answer as one.
 
     Parameters
     ----------
-    {hidden_layer_sizes, activation}
-    n_nets : int, default=1
+    hidden_layer_sizes : int or sequence of int, default=(256,)
+        Number of units of each hidden layer; ``()`` is a linear model. Ignored with `module`.
+    {activation}
+    n_nets : int or "auto", default="auto"
         So many nets are trained on all data with the chosen ε, and answer as one: as of
-        `AdvBPClassifier`. ε is chosen by single nets.
-    epsilons : int or array-like of shape (n_epsilons,), default=6
-        The candidates, or their number: 0 and equal factors from 0.025 to 0.4 of a typical
+        `AdvBPClassifier`. ``"auto"`` is 5, but 1 with a `module` or an optimizer of which there
+        cannot be several.
+    epsilons : int or array-like of shape (n_epsilons,), default=5
+        The candidates, or their number: 0 and equal factors from 0.02 to 0.32 of a typical
         standard deviation of the features (the root mean square over those that move), both
         in units of `epsilon_unit`.
     {epsilon_unit}
@@ -100,9 +63,9 @@ class AdvBPClassifierCV(AdvBPClassifier):
         As in `sklearn.model_selection.GridSearchCV`; None is 5 folds, stratified but for several
         labels a row. Where the folds go by groups, give ``list(GroupKFold().split(X, y, groups))``.
     scoring : str, callable or None, default=None
-        What chooses ε, as in ``GridSearchCV``; None is accuracy, of several labels a
-        row the share of rows of which all are right. It is weighted by `sample_weight` where it
-        takes weights. ``score`` stays the accuracy.
+        What chooses, as in ``GridSearchCV``; None is the log loss, which sees what a probability
+        is worth, but for several labels a row the share of rows of which all are right. It is
+        weighted by `sample_weight` where it takes weights. ``score`` stays the accuracy.
     selection : {"best", "one_se"}, default="best"
         ``"best"``: the ε of the largest mean score, of several the smallest. ``"one_se"``: the
         largest ε whose mean score is within one standard error of that: the most robust net
@@ -111,7 +74,11 @@ class AdvBPClassifierCV(AdvBPClassifier):
     n_jobs : int or None, default=None
         How many stacks of nets, or single nets, are trained at the same time.
     {norm, clip, clean_weight, random_start, perturbation, dropout, input_dropout, output}
-    {module, criterion, optimizer, lr, lr_schedule, max_epochs, batch_size, early_stopping}
+    {module, criterion, optimizer, lr, lr_schedule}
+    max_epochs : int or sequence of int, default=(30, 100)
+        Passes over the training data. Of several numbers one is chosen together with ε: small,
+        noisy tables want few.
+    {batch_size, early_stopping}
     {validation_fraction, n_iter_no_change, tol, class_weight, classes, train_split}
     {callbacks, predict_nonlinearity, verbose, device, dtype, perturbation_dtype, amp, compile}
     {use_caching, torch_load_kwargs, iterator_train, iterator_valid, dataset, random_state}
@@ -121,14 +88,16 @@ class AdvBPClassifierCV(AdvBPClassifier):
     ----------
     epsilon_ : float
         The chosen ε.
+    max_epochs_ : int
+        The chosen number of epochs.
     epsilons_ : ndarray of shape (n_epsilons,)
         The candidates.
     best_index_ : int
-        Where `epsilon_` is among them.
+        Where the chosen candidate is in `cv_results_`.
     best_score_ : float
-        Mean score of `epsilon_` over the folds.
+        Its mean score over the folds.
     cv_results_ : dict of ndarray
-        As of ``GridSearchCV``.
+        As of ``GridSearchCV``: all ε with the first number of epochs, then with the next.
     {classes_, n_features_in_, feature_names_in_, epsilon_unit_, sample_shape_, module_}
     {optimizer_, history, n_iter_, loss_curve_, validation_scores_, estimators_, device_, dtype_}
 
@@ -140,8 +109,9 @@ class AdvBPClassifierCV(AdvBPClassifier):
     Notes
     -----
     All nets of a search have the same seed, as in a ``GridSearchCV`` over estimators with an
-    integer `random_state`, and the same classes, dtype and device as the final one. With an
-    integer `random_state` the final net is the one of `AdvBPClassifier` with `epsilon_`.
+    integer `random_state`, and the same classes, dtype and device as the final ones. With an
+    integer `random_state` these are the nets of `AdvBPClassifier` with `epsilon_`, `max_epochs_`
+    and `n_nets`.
 
     Nets of the package's own perceptron are trained together, in stacks (see
     `sk_advbp.training.stacked`), where SGD, Adam, AdamW or RMSprop trains them, and neither an
@@ -167,22 +137,16 @@ class AdvBPClassifierCV(AdvBPClassifier):
     True
     """
 
-    _parameter_constraints = {
-        **AdvBPClassifier._parameter_constraints,
-        "epsilons": [Interval(numbers.Integral, 1, None, closed="left"), "array-like"],
-        "cv": ["cv_object"],
-        "scoring": [StrOptions(set(get_scorer_names())), callable, None],
-        "selection": [StrOptions({"best", "one_se"})],
-        "n_jobs": [numbers.Integral, None],
-    }
+    _parameter_constraints = {**AdvBPClassifier._parameter_constraints, **SEARCH_CONSTRAINTS}
+    _single_class = AdvBPClassifier
 
     def __init__(
         self,
-        hidden_layer_sizes: int | Sequence[int] = (100,),
+        hidden_layer_sizes: int | Sequence[int] = (256,),
         activation: Activation = "relu",
         *,
-        n_nets: int = 1,
-        epsilons: int | ArrayLike = 6,
+        n_nets: int | Literal["auto"] = "auto",
+        epsilons: int | ArrayLike = 5,
         epsilon_unit: Literal["absolute", "std"] | ArrayLike = "absolute",
         cv: int | BaseCrossValidator | Iterable[tuple[ArrayLike, ArrayLike]] | None = None,
         scoring: str | Scorer | None = None,
@@ -201,7 +165,7 @@ class AdvBPClassifierCV(AdvBPClassifier):
         optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
         lr: float = 0.005,
         lr_schedule: Literal["linear", "constant"] = "linear",
-        max_epochs: int = 100,
+        max_epochs: int | Sequence[int] = (30, 100),
         batch_size: int = 64,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -256,80 +220,4 @@ class AdvBPClassifierCV(AdvBPClassifier):
         TypeError
             For the name of a parameter that does not exist.
         """
-        with self._unchanged_on_error(fresh=True):
-            rows = self._checked(X, y, sample_weight, fresh=True)
-            self._choose_epsilon(rows)  # type: ignore[arg-type]  # Samples are refused
-            self._train_on(rows, fresh=True)
-        return self
-
-    @property
-    def partial_fit(self) -> object:  # type: ignore[override]  # no method here
-        """Not there: ε is chosen on all data at once."""
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute 'partial_fit'")
-
-    @property
-    def epsilon(self) -> float:
-        """The chosen ε, under the name that it has in `AdvBPClassifier`."""
-        return self.epsilon_
-
-    def _candidates(self, X: Matrix, sample_weight: Floats | None) -> NDArray[np.float64]:
-        """Return the ε to try, ascending where they are automatic."""
-        if isinstance(self.epsilons, numbers.Integral):
-            deviation = standard_deviation(X, sample_weight)
-            return automatic_path(int(self.epsilons), self.epsilon_unit_, deviation)
-        try:
-            epsilons = np.array(self.epsilons, dtype=np.float64)
-        except (TypeError, ValueError):
-            epsilons = np.empty(0)
-        usable = epsilons.ndim == 1 and epsilons.size and np.isfinite(epsilons).all()
-        if not usable or epsilons.min() < 0:
-            raise InvalidParameterError(
-                "epsilons must be a number of points or one or more finite numbers >= 0. "
-                f"Got {self.epsilons!r}."
-            )
-        return epsilons
-
-    def _net_of_folds(self) -> AdvBPClassifier:
-        """Return the `AdvBPClassifier` whose ε is to be chosen."""
-        shared = {k: v for k, v in self.get_params(deep=False).items() if k not in OF_THE_SEARCH}
-        shared |= {"classes": self.classes_, "dtype": self.dtype_, "device": self.device_}
-        # An int stays as it is; of the operating system's there are larger ones than a
-        # parameter may be.
-        shared |= {"random_state": check_seed(self.random_state) % 2**32, "verbose": 0}
-        return self._knowing_the_data(clone(AdvBPClassifier(**shared)))
-
-    def _single(self) -> AdvBPClassifier:
-        return self._net_of_folds().set_params(epsilon=self.epsilon_)
-
-    def _choose_epsilon(self, rows: Rows) -> None:
-        """Find `epsilon_` by cross-validation on the `rows`."""
-        X, target, sample_weight = rows
-        epsilons = self._candidates(X, sample_weight)
-        y = self._targets.decode(target)
-        numbers = np.arange(len(target))
-        # Of masks, too, and of lists.
-        splits = [
-            (numbers[np.asarray(train)], numbers[np.asarray(test)])
-            for train, test in check_cv(self.cv, y, classifier=True).split(X, y)
-        ]
-        if sample_weight is not None and not all(sample_weight[test].any() for _, test in splits):
-            raise ValueError("Every row of the test part of a fold has weight zero.")
-        folds = Folds(X, y, target, sample_weight, splits)
-        table = cross_validated(self._net_of_folds(), folds, epsilons, self.scoring, self.n_jobs)
-        chosen = selected(epsilons, table[0], self.selection)
-        self.cv_results_ = results(epsilons, *table)
-        self.epsilons_, self.epsilon_ = epsilons, float(epsilons[chosen])
-        self.best_index_, self.best_score_ = chosen, float(table[0][chosen].mean())
-
-    def _let_in_samples(
-        self,
-        dataset: Dataset[object],
-        sample_weight: ArrayLike | None,
-        *,
-        fresh: bool,
-        **announced: Any,
-    ) -> NoReturn:
-        raise ValueError(
-            f"{type(self).__name__} needs X and y as arrays, which it can divide into folds. "
-            "Got a torch Dataset as X."
-        )
+        return self._fit_search(X, y, sample_weight)

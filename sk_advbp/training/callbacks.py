@@ -48,7 +48,7 @@ class SklearnCallbacks(Callback):
         """Open the task of the whole fit."""
         data = {"X": X, "y": y}
         self.root_ = net._init_callback_context(
-            max_subtasks=1 if net._incremental else net.max_epochs
+            max_subtasks=1 if net._incremental else net._n_epochs
         )
         self.report_ = {"estimator": net, "reconstruction_attributes": dict, **data}
         self.root_.call_on_fit_task_begin(estimator=net, **data)

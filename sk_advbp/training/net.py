@@ -324,6 +324,11 @@ class AdversarialNet(Components):
 
     # ---- the epoch -------------------------------------------------------------------
 
+    @property
+    def _n_epochs(self) -> int:
+        """Number of epochs of a training: a search finds it."""
+        return self.max_epochs
+
     def _listeners(self, method_name: str) -> list[Callback]:
         """Return the callbacks that do something at `method_name`."""
         idle = getattr(Callback, method_name)
@@ -409,7 +414,7 @@ class AdversarialNet(Components):
         self._closed_form = self._closed_form_of(self.module_)
         self._fused_step = self._fused_step_of(self.optimizer_) or None
         if self.lr_schedule == "linear" and self._schedule is None and not self._incremental:
-            steps = self.max_epochs * len(iterator)
+            steps = self._n_epochs * len(iterator)
             self._schedule = LinearLR(self.optimizer_, 1.0, 0.0, total_iters=steps)
             self._fused_step = None  # the schedule wants to see one whole step
 
@@ -482,7 +487,7 @@ class AdversarialNet(Components):
         self.__dict__.update(_training=True, _incremental=incremental)
         try:
             self.notify("on_train_begin", **user_data)
-            self.fit_loop(dataset, y, epochs=1 if incremental else None)
+            self.fit_loop(dataset, y, epochs=1 if incremental else self._n_epochs)
             self.notify("on_train_end", **user_data)
             axes_of_net = 0 if self._n_nets is None else 1
             for parameter in self.module_.parameters():

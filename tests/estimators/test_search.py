@@ -31,7 +31,7 @@ from torch import nn
 
 from sk_advbp import AdvBPClassifier, AdvBPClassifierCV
 from sk_advbp.estimators.cross_validation import results, selected
-from sk_advbp.estimators.search import automatic_path
+from sk_advbp.estimators.epsilon_search import automatic_path
 from sk_advbp.parameters import InvalidParameterError, standard_deviation
 from sk_advbp.robustness import adversarial_accuracy_score, make_adversarial_scorer
 
@@ -46,7 +46,7 @@ WEIGHT = np.random.default_rng(0).integers(0, 3, size=len(Y)).astype(float)
 
 
 def search(**params):
-    return AdvBPClassifierCV(**QUICK | {"epsilons": EPSILONS, "cv": 3} | params)
+    return AdvBPClassifierCV(**QUICK | {"epsilons": EPSILONS, "cv": 3, "n_nets": 1} | params)
 
 
 # ---- the choice ------------------------------------------------------------------------
@@ -87,10 +87,8 @@ def test_equal_folds_in_another_order_are_a_tie():
 def test_nan_is_never_chosen():
     scores = np.array([[np.nan, 1.0], [0.1, 0.2]])
     assert selected(np.array([0.0, 0.1]), scores) == 1
-    assert results(np.array([0.0, 0.1]), scores, scores, scores)["rank_test_score"].tolist() == [
-        2,
-        1,
-    ]
+    epsilons = {"epsilon": np.array([0.0, 0.1])}
+    assert results(epsilons, scores, scores, scores)["rank_test_score"].tolist() == [2, 1]
     with pytest.raises(ValueError, match="No epsilon has a finite mean score"):
         selected(np.array([0.0]), scores[:1])
 
@@ -103,7 +101,10 @@ def test_nan_is_never_chosen():
 def test_same_as_a_grid_search(scoring, how):
     ours = search(scoring=scoring, **how).fit(X, Y)
     grid = GridSearchCV(
-        AdvBPClassifier(**QUICK | how), {"epsilon": EPSILONS}, cv=3, scoring=scoring
+        AdvBPClassifier(**QUICK | how),
+        {"epsilon": EPSILONS},
+        cv=3,
+        scoring=scoring or "neg_log_loss",
     ).fit(X, Y)
     assert ours.cv_results_.keys() == grid.cv_results_.keys()
     for name, expected in grid.cv_results_.items():
@@ -113,7 +114,7 @@ def test_same_as_a_grid_search(scoring, how):
     assert ours.cv_results_["params"] == grid.cv_results_["params"]
     assert (ours.cv_results_["param_epsilon"] == grid.cv_results_["param_epsilon"]).all()
     assert (ours.cv_results_["mean_fit_time"] > 0).all()
-    if scoring == "neg_log_loss":  # without ties, on which a grid search takes the first
+    if scoring in (None, "neg_log_loss"):  # without ties, on which a grid search takes the first
         assert ours.epsilon_ == grid.best_params_["epsilon"]
         assert ours.best_index_ == grid.best_index_
         np.testing.assert_allclose(ours.best_score_, grid.best_score_, atol=1e-8)
@@ -133,14 +134,15 @@ def test_the_net_is_that_of_the_chosen_epsilon():
 
 def test_ties_go_to_the_smaller_epsilon():
     easy = np.repeat([[-5.0], [5.0]], 20, axis=0), np.repeat([0, 1], 20)
-    net = search(epsilons=[0.2, 0.0, 0.1], max_epochs=30).fit(*easy)
+    by_accuracy = {"epsilons": [0.2, 0.0, 0.1], "max_epochs": 30, "scoring": "accuracy"}
+    net = search(**by_accuracy).fit(*easy)
     assert net.best_score_ == 1 and net.epsilon_ == 0
-    robust = search(epsilons=[0.2, 0.0, 0.1], max_epochs=30, selection="one_se").fit(*easy)
+    robust = search(**by_accuracy, selection="one_se").fit(*easy)
     assert robust.epsilon_ == 0.2 and robust.best_score_ == 1
 
 
 @pytest.mark.parametrize("how", [{}, ONE_BY_ONE], ids=["stacked", "one by one"])
-@pytest.mark.parametrize("scoring", [None, "neg_log_loss"])
+@pytest.mark.parametrize("scoring", [None, "accuracy"])
 def test_weights_enter_fits_and_scores(scoring, how):
     """Against the folds written out."""
     cv = StratifiedKFold(3)
@@ -149,7 +151,7 @@ def test_weights_enter_fits_and_scores(scoring, how):
         for i, epsilon in enumerate(EPSILONS):
             alone = AdvBPClassifier(**QUICK | how, epsilon=epsilon)
             alone.fit(X[train], Y[train], sample_weight=WEIGHT[train])
-            if scoring is None:
+            if scoring == "accuracy":
                 expected = alone.score(X[test], Y[test], WEIGHT[test])
             else:
                 proba = alone.predict_proba(X[test])
@@ -184,7 +186,8 @@ def test_choice_by_accuracy_under_attack(how, weight):
             alone, X[test], Y[test], 0.5, n_steps=3, sample_weight=in_score
         )
         np.testing.assert_allclose(net.cv_results_["split0_test_score"][i], expected, atol=1e-8)
-    assert net.best_score_ < search(cv=[split], **how).fit(X, Y, sample_weight=weight).best_score_
+    clean = search(cv=[split], scoring="accuracy", **how).fit(X, Y, sample_weight=weight)
+    assert net.best_score_ < clean.best_score_
 
 
 # ---- the path --------------------------------------------------------------------------
@@ -204,7 +207,7 @@ def test_path_begins_with_zero_and_goes_up(n, deviation, unit):
     moving = (np.broadcast_to(unit, 4) > 0) & (deviation > 0)
     if n > 1 and moving.any():
         typical = np.sqrt(np.mean((deviation / np.where(moving, unit, 1))[moving] ** 2))
-        np.testing.assert_allclose(path[-1], 0.4 * typical, rtol=1e-5)
+        np.testing.assert_allclose(path[-1], 0.32 * typical, rtol=1e-5)
     if n > 3:
         ratios = path[2:] / path[1:-1]
         np.testing.assert_allclose(ratios, ratios[0], rtol=1e-4)
@@ -212,7 +215,7 @@ def test_path_begins_with_zero_and_goes_up(n, deviation, unit):
 
 def test_path_follows_the_units_of_the_data():
     path = search(epsilons=4).fit(X, Y).epsilons_
-    np.testing.assert_allclose(path, [0, 0.025, 0.1, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(path, [0, 0.02, 0.08, 0.32], rtol=1e-6)
     np.testing.assert_allclose(search(epsilons=4).fit(5 * X, Y).epsilons_, 5 * path, rtol=1e-5)
     in_std = search(epsilons=4, epsilon_unit="std").fit(X * [1, 10, 100, 0.01], Y)
     np.testing.assert_allclose(in_std.epsilons_, path, rtol=1e-5)
