@@ -21,7 +21,7 @@ from benchmarks.reproduction.experiments import ADVERSARIAL, DROPOUT, PLAIN
 from benchmarks.reproduction.findings import Findings, headline_rows, over_seeds, seeds_in_words
 
 README = Path(__file__).with_name("README.md")
-SCRIPTS = ("step_cost", "fit_time", "search_time", "search_cv", "memory")
+SCRIPTS = ("step_cost", "fit_time", "search_time", "search_cv", "memory", "serve")
 MISSING = "*Not measured yet.*"
 
 

@@ -6,6 +6,7 @@ from sk_advbp.estimators import (
     AdvBPClassifierCV,
     AdvBPRegressor,
     AdvBPRegressorCV,
+    load_model,
 )
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "AdvBPRegressor",
     "AdvBPRegressorCV",
     "__version__",
+    "load_model",
 ]

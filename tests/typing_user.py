@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import assert_type
 
 import numpy as np
@@ -16,11 +17,12 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sk_advbp import AdvBPClassifier, AdvBPClassifierCV, AdvBPRegressor
+from sk_advbp import AdvBPClassifier, AdvBPClassifierCV, AdvBPRegressor, load_model
 from sk_advbp.callbacks import OverfittingWatch
 from sk_advbp.command import TrainTest, load_data
 from sk_advbp.core import MultilayerPerceptron, adversarial_gradients, perturb
 from sk_advbp.core.mlp import StackedLinear
+from sk_advbp.export import to_onnx
 from sk_advbp.robustness import (
     AdversarialExamplesDisplay,
     AdversarialScorer,
@@ -127,6 +129,14 @@ def robustness(
     assert_type(pictures, AdversarialExamplesDisplay)
     adversarial_accuracy_score(X, y, net, 0.1)  # type: ignore[arg-type]
     make_adversarial_scorer(0.1, steps=5)  # type: ignore[call-arg]
+
+
+def files(net: AdvBPClassifier, path: Path, X: Floats) -> None:
+    net.save_model(path)
+    assert_type(load_model(path, module=torch.nn.Linear), AdvBPClassifier | AdvBPRegressor)
+    to_onnx(make_pipeline(StandardScaler(), net), X)
+    load_model(path, torch.nn.Linear)  # type: ignore[call-arg]
+    net.save_model(1)  # type: ignore[arg-type]
 
 
 def command() -> None:

@@ -16,7 +16,7 @@ import sk_advbp
 
 # What serves the estimators and may change from version to version; the estimators' own names
 # are the package's.
-INTERNAL = {"estimators", "parameters"}
+INTERNAL = {"estimators", "keeping", "parameters"}
 
 # skorch's hooks and scikit-learn's protocol are the same names for us; these a user calls.
 CALLED = {

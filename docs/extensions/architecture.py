@@ -6,8 +6,10 @@ from pathlib import Path
 LAYERS = [
     ("command/", "python -m sk_advbp", ["comparison", "datasets", "options"]),
     ("robustness/", "how hard is it to fool?", ["scores", "pipelines", "displays", "art"]),
+    ("export/", "without torch", ["pipelines", "graph"]),
     ("estimators/", "scikit-learn's contract", ["classifier", "regressor", "search", "base"]),
     ("training/", "what differs from skorch", ["net", "components", "batches", "stacked"]),
+    ("keeping/", "files that run nothing", ["safetensors", "plain"]),
     ("core/", "the paper, in torch alone", ["perturbation", "backprop", "mlp", "attacks"]),
 ]
 WIDTH, HEIGHT, GAP = 640, 66, 26

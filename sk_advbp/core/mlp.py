@@ -349,10 +349,12 @@ class MultilayerPerceptron(nn.Module):
         logits : torch.Tensor of shape ([K,] n, out_features)
         """
         masks = self.dropout_masks(x)
+        # Looked up once: on a few rows to find `layers[-1]` takes as long as to multiply by it.
+        layers = list(self.layers)
         h = x
-        for layer, f, mask in zip(self.layers, self.activations, masks, strict=False):
+        for layer, f, mask in zip(layers, self.activations, masks, strict=False):
             h = f(layer(dropped(h, mask)))
-        logits: Tensor = self.layers[-1](dropped(h, masks[-1]))
+        logits: Tensor = layers[-1](dropped(h, masks[-1]))
         return logits
 
     def forward(self, x: Tensor) -> Tensor:

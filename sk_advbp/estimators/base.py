@@ -22,12 +22,13 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
-from skorch.utils import get_map_location
 
 from sk_advbp.core.optimizers import ELEMENTWISE_OPTIMIZERS
 from sk_advbp.core.perturbation import displace
 from sk_advbp.estimators._documentation import documentation_address
 from sk_advbp.estimators.adversary import AdversaryMixin
+from sk_advbp.estimators.few_rows import FewRows
+from sk_advbp.estimators.saving import SavingMixin
 from sk_advbp.estimators.training_data import Rows, TrainingData
 from sk_advbp.parameters import (
     CONSTRAINTS,
@@ -42,6 +43,7 @@ from sk_advbp.parameters import (
 from sk_advbp.training.batches import ArrayDataset, is_dataset
 from sk_advbp.training.net import AdversarialNet
 from sk_advbp.training.reach import Reach
+from sk_advbp.training.state import let_go_of_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,7 +53,6 @@ if TYPE_CHECKING:
     from sklearn.utils import Tags
     from sklearn.utils.metadata_routing import MetadataRequest
     from torch import Tensor
-    from torch.nn import Module
 
     from sk_advbp._types import Floats, MatrixLike, Samples
     from sk_advbp.estimators import training_data
@@ -108,21 +109,15 @@ def _names_in_signature(estimator_class: type) -> set[str]:
 _signature_names: Callable[[type], set[str]] = cache(_names_in_signature)
 
 
-def let_go_of_graph(module: Module) -> None:
-    """Detach the tensors that `module` has kept of a forward pass: torch does not copy others."""
-    for part in module.modules():
-        for name, value in vars(part).items():
-            if torch.is_tensor(value) and not value.is_leaf:
-                vars(part)[name] = value.detach()
-
-
 def _is_of_component(name: str) -> bool:
     """Return whether `name` is that of a parameter such as ``optimizer__weight_decay``."""
     prefix, dunder, rest = name.partition("__")
     return prefix in PREFIXES and bool(dunder and rest) and not rest.endswith("_")
 
 
-class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, AdversarialNet):
+class AdversarialEstimator(
+    TrainingData, AdversaryMixin, SavingMixin, FewRows, CallbackSupportMixin, AdversarialNet
+):
     """The scikit-learn side of the net: see `AdvBPClassifier` for the parameters.
 
     The way of X and y through ``fit``, in the order in which it happens:
@@ -473,19 +468,14 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
 
     def _logits(self, X: Samples) -> Tensor:
         """Return the module's output for X, a tensor on the CPU."""
-        self.check_is_fitted()
+        if not self.__sklearn_is_fitted__():
+            self.check_is_fitted()
         if not is_dataset(X):
-            X = ArrayDataset(self._validated(X, reset=False))
+            X = X if self._is_valid(X) else self._validated(X, reset=False)
+            if self._takes_at_once(X):
+                return self._output(X)
+            X = ArrayDataset(X)
         return torch.cat(list(self.forward_iter(X, training=False, device="cpu")))
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        # skorch would replace the parameter `device` by what it finds on this machine.
-        given, resolved = state["device"], state.get("device_", "cpu")
-        available = str(get_map_location(resolved))
-        super().__setstate__(state | {"device": available})
-        self.__dict__["device"] = given
-        if "device_" in state:
-            self.device_ = available
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         return BaseEstimator.__repr__(self, N_CHAR_MAX)

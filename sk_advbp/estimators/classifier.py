@@ -565,14 +565,25 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
             return self.predict_nonlinearity
         if self.predict_nonlinearity is None:
             return lambda logits: logits
-        return lambda logits: self._log_probabilities(logits).exp()
+        if self._target_shape:
+            return torch.sigmoid
+        return lambda logits: self._scores(logits).softmax(1)
 
     def _log_probabilities(self, logits: Tensor) -> Tensor:
         if self._target_shape:
             return F.logsigmoid(logits)
-        if isinstance(self.criterion_, LogisticOutputLoss):
-            logits = F.logsigmoid(logits)
-        return F.log_softmax(logits, dim=1)
+        return F.log_softmax(self._scores(logits), dim=1)
+
+    def _scores(self, logits: Tensor) -> Tensor:
+        """Return the scores of which the softmax is the probabilities."""
+        return F.logsigmoid(logits) if self._is_logistic else logits
+
+    @property
+    def _is_logistic(self) -> bool:
+        """Whether the outputs are logistic units: the net's, whatever the parameters are now."""
+        # Not by `criterion_`, which a net that is trimmed for prediction has lost.
+        criterion = self._of_net("criterion") or CRITERIA[self._of_net("output")]
+        return criterion is LogisticOutputLoss
 
     def predict(self, X: Samples) -> NDArray[np.generic]:
         """Predict the class of each sample.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -195,18 +196,28 @@ def cross_validated(
     return table
 
 
+# Torch's number of threads is one for the process. Of searches that overlap, the first notes it.
+SHARING = threading.Lock()
+NUMBERS_BEFORE: list[int] = []
+
+
 @contextmanager
 def _threads_shared_by(jobs: int) -> Iterator[None]:
     """Let each of `jobs` threads use its share of torch's threads."""
     if jobs == 1:
         yield
         return
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before // jobs))
+    with SHARING:
+        number = NUMBERS_BEFORE[0] if NUMBERS_BEFORE else torch.get_num_threads()
+        NUMBERS_BEFORE.append(number)
+    torch.set_num_threads(max(1, number // jobs))
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        # Each of them: torch's number is also one for the thread that sets it.
+        torch.set_num_threads(number)
+        with SHARING:
+            NUMBERS_BEFORE.pop()
 
 
 def score_alone(

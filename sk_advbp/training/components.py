@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
-from skorch import NeuralNet
 from skorch.callbacks import EpochTimer, PrintLog
 from torch.utils.data import DataLoader
 
@@ -19,6 +18,7 @@ from sk_advbp.core.optimizers import FUSED_OPTIMIZERS
 from sk_advbp.parameters import check_device, check_seed
 from sk_advbp.training.batches import ArrayDataset, Batches, unwrap_subset
 from sk_advbp.training.callbacks import SklearnCallbacks, StopEarly
+from sk_advbp.training.state import PlainState
 from sk_advbp.training.streams import StackedBatches
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ __all__ = ["Components"]
 GLOBAL_GENERATOR = threading.RLock()
 
 
-class Components(NeuralNet):
+class Components(PlainState):
     """The parts of a skorch net as this package builds them; training is `AdversarialNet`'s.
 
     A subclass has the parameters of `AdvBPClassifier`, and sets `device_`, `dtype_` and

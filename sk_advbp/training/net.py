@@ -24,6 +24,7 @@ from sk_advbp.core.precision import pays_in_bfloat16
 from sk_advbp.training.batches import WeightedInput
 from sk_advbp.training.callbacks import TrainingStopped
 from sk_advbp.training.components import Components
+from sk_advbp.training.state import PIECES_OF_TRAINING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,18 +48,6 @@ if TYPE_CHECKING:
     Step = dict[str, Tensor]
 
 __all__ = ["AdversarialNet"]
-
-# The attributes that only a running training has.
-PIECES_OF_TRAINING = (
-    "_training",
-    "_incremental",
-    "_schedule",
-    "_batch_rows",
-    "_batches_heard",
-    "_displace",
-    "_closed_form",
-    "_fused_step",
-)
 
 # In the order in which the passes of a step draw their dropout masks.
 MASKS = ("perturbation_masks", "masks", "clean_masks")

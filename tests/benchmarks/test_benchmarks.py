@@ -17,6 +17,7 @@ SCRIPTS = {
     "search_time": [],
     "search_cv": [],
     "memory": [],
+    "serve": [],
 }
 
 # Those of the peers are not ours to mend.
