@@ -16,7 +16,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from sk_advbp.estimators.base import AdversarialEstimator, with_callbacks
-from sk_advbp.estimators.output_scores import ScoreOfOutputs, accuracy, log_likelihood
+from sk_advbp.estimators.output_scores import (
+    ScoreOfOutputs,
+    accuracy,
+    log_likelihood,
+    subset_accuracy,
+)
 from sk_advbp.estimators.targets import LabelMatrix, Labels, checked_classes
 from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput, is_dataset
 
@@ -539,19 +544,12 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     def _score_of_outputs(self, scoring: object) -> ScoreOfOutputs | None:
         """Return the score by the name `scoring`, None for one that needs an estimator."""
         if self._target_shape:
-            own = scoring is None or scoring == "accuracy"
-            return ScoreOfOutputs(self._subset_accuracy) if own else None
+            return ScoreOfOutputs(subset_accuracy) if scoring in (None, "accuracy") else None
         if scoring is None or scoring == "neg_log_loss":
             return ScoreOfOutputs(
                 partial(log_likelihood, logistic=self._kind_of_output() == "logistic")
             )
         return ScoreOfOutputs(accuracy) if scoring == "accuracy" else None
-
-    def _subset_accuracy(
-        self, outputs: Tensor, target: NDArray[np.generic], weight: Floats | None
-    ) -> float:
-        wrong = self._errs(outputs, torch.as_tensor(target)).numpy()
-        return np.average(~wrong, weights=weight)
 
     # ---- predictions -----------------------------------------------------------------
 

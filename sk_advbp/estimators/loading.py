@@ -216,9 +216,9 @@ def _check_fitted(estimator: Estimator, state: dict[str, Any]) -> None:
         classes = state["classes_inferred_"]
         if classes.ndim != 1 or not np.array_equal(classes, np.unique(classes)):
             raise ValueError(f"the classes {classes} are not sorted and unique")
-        columns = (len(classes),) if state["_target_shape"] else ()
-        if state["_target_shape"] != columns or type(state["_sparse_labels"]) is not bool:
-            raise ValueError(f"{classes} are no labels of shape {state['_target_shape']}")
+        shape = state.get("_target_shape", ())
+        if shape not in ((), (len(classes),)):
+            raise ValueError(f"{len(classes)} labels do not fit an indicator matrix of {shape}")
     else:
         mean, scale = state["y_mean_"], state["y_scale_"]
         fit = mean.shape == scale.shape == (len(mean),) and np.isfinite(mean).all()

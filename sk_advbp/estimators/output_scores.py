@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sk_advbp._types import Floats
 
-__all__ = ["ScoreOfOutputs", "accuracy", "log_likelihood", "r_squared"]
+__all__ = ["ScoreOfOutputs", "accuracy", "log_likelihood", "r_squared", "subset_accuracy"]
 
 
 class ScoreOfOutputs:
@@ -60,6 +60,11 @@ def log_likelihood(
 def accuracy(outputs: Tensor, target: NDArray[np.generic], weight: Floats | None) -> float:
     """Return the share of rows whose largest output is that of their label."""
     return np.average(outputs.argmax(1).numpy() == target, weights=weight)
+
+
+def subset_accuracy(outputs: Tensor, target: NDArray[np.generic], weight: Floats | None) -> float:
+    """Return the share of rows of which all labels are right, for an indicator matrix."""
+    return np.average(((outputs.numpy() > 0) == target).all(axis=1), weights=weight)
 
 
 def r_squared(outputs: Tensor, target: NDArray[np.generic], weight: Floats | None) -> float:

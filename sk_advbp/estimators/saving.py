@@ -50,10 +50,16 @@ KNOWN: dict[str, object] = {
 FITTED: tuple[str, ...] = ("n_features_in_", "sample_shape_", "dtype_", "device_")
 FITTED += ("epsilon_unit_", "_reach", "_built_from", "module_", "criterion_", "optimizer_")
 FITTED += ("generator_", "history_", "callbacks_")
-OF_CLASSIFIERS = ("classes_inferred_", "_target_shape", "_sparse_labels")
+OF_CLASSIFIERS = ("classes_inferred_",)
 OF_REGRESSORS = ("y_mean_", "y_scale_", "_target_shape")
 OF_SEARCHES = ("epsilons_", "epsilon_", "max_epochs_", "best_index_", "best_score_", "cv_results_")
-OF_SOME = ("feature_names_in_", "_frozen", "_losses_of_nets", "_trimmed_for_prediction")
+OF_SOME: tuple[str, ...] = (
+    "feature_names_in_",
+    "_frozen",
+    "_losses_of_nets",
+    "_trimmed_for_prediction",
+)
+OF_SOME += ("_target_shape", "_sparse_labels")  # of classifiers a file may be older than these
 
 
 def fitted_names(estimator: BaseEstimator) -> tuple[str, ...]:

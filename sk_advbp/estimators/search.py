@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.utils.data import Dataset
 
-    from sk_advbp._types import ClassWeight, Clip, MatrixLike, RandomState, Samples, TrainSplit
+    from sk_advbp._types import (
+        ClassWeight,
+        Clip,
+        MatrixLike,
+        RandomState,
+        Samples,
+        TrainSplit,
+    )
     from sk_advbp.core.mlp import Activation
     from sk_advbp.core.perturbation import Norm, Perturbation
     from sk_advbp.estimators.cross_validation import Scorer, Selection
@@ -57,7 +64,7 @@ class AdvBPClassifierCV(EpsilonSearch, AdvBPClassifier):  # type: ignore[misc]  
         labels a row. Where the folds go by groups, give ``list(GroupKFold().split(X, y, groups))``.
     scoring : str, callable or None, default=None
         What chooses, as in ``GridSearchCV``; None is the log loss, which sees what a probability
-        is worth, or of several labels a row the share of rows of which all are right. It is
+        is worth, but for several labels a row the share of rows of which all are right. It is
         weighted by `sample_weight` where it takes weights. ``score`` stays the accuracy.
     selection : {"best", "one_se"}, default="best"
         ``"best"``: the ε of the largest mean score, of several the smallest. ``"one_se"``: the

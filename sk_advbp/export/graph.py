@@ -73,7 +73,9 @@ def net_model(net: AdversarialEstimator, input_type: int) -> ModelProto:
         output = _perceptron(graph, net)
     else:
         output, functions, opsets = _translated(graph, net)
-    outputs = (_classifier_end if is_classifier(net) else _regressor_end)(graph, net, output)
+    several_labels = is_classifier(net) and net._target_shape
+    end = _labels_end if several_labels else _classifier_end
+    outputs = (end if is_classifier(net) else _regressor_end)(graph, net, output)
     taken = helper.make_tensor_value_info("X", input_type, ["n", *net.sample_shape_])
     model = helper.make_model(
         helper.make_graph(graph.nodes, "net", [taken], outputs, graph.constants),
@@ -94,8 +96,8 @@ def _type_of(dtype: np.dtype[Any]) -> int:
 def _perceptron(graph: Graph, net: AdversarialEstimator) -> str:
     """Add the package's own module, and return the name of what `forward` puts out.
 
-    Of several classifiers that is log p̄, or p̄ of each of several labels, in place of z̄ (see
-    `sk_advbp.core.mixture`).
+    Of several classifiers that is log p̄ in place of z̄ (see `sk_advbp.core.mixture`), but for
+    several labels a row.
     """
     module, x = net.module_, graph.add("Cast", "X", to=_type_of(np.dtype(net.dtype_)))
     for number, layer in enumerate(module.layers, 1):
@@ -111,11 +113,17 @@ def _perceptron(graph: Graph, net: AdversarialEstimator) -> str:
 
 
 def _mixed(graph: Graph, z: str, output: Output, dtype: str) -> str:
-    """Add the mean of several nets, (K, n, m) → (n, m): of numbers, log p̄, or p̄ of each label."""
+    """Add the mean of several nets, (K, n, m) → (n, m): of numbers, log p̄, or z̄ of labels."""
     nets = np.array([0])
-    if output in ("identity", "multilabel"):
-        z = z if output == "identity" else graph.add("Sigmoid", z)
+    if output == "identity":
         return graph.add("ReduceMean", z, nets, keepdims=0)
+    if output == "multilabel":
+        one = np.ones((), dtype)
+        log_p, log_q = (
+            graph.add("ReduceLogSumExp", _log_sigmoid(graph, side, one), nets, keepdims=0)
+            for side in (z, graph.add("Neg", z))
+        )
+        return graph.add("Sub", log_p, log_q)
     # Without the - log K of the mean, which ``softmax`` takes no notice of.
     scores = _log_sigmoid(graph, z, np.ones((), dtype)) if output == "logistic" else z
     return graph.add("ReduceLogSumExp", graph.add("LogSoftmax", scores, axis=2), nets, keepdims=0)
@@ -157,8 +165,6 @@ def _translated(
 def _classifier_end(graph: Graph, net: Any, logits: str) -> list[ValueInfoProto]:
     """Add labels and probabilities; return what the graph puts out."""
     classes, mixed = net.classes_, getattr(net.module_, "n_nets", None) is not None
-    if net._target_shape:
-        return _labels_end(graph, net, logits, mixed)
     if len(classes) == 1:  # the other output stands for nothing
         logits = graph.add("Gather", logits, np.array([0]), axis=1)
     if net.predict_nonlinearity == "auto":
@@ -184,21 +190,24 @@ def _classifier_end(graph: Graph, net: Any, logits: str) -> list[ValueInfoProto]
     ]
 
 
-def _labels_end(graph: Graph, net: Any, output: str, mixed: bool) -> list[ValueInfoProto]:
-    """Add the indicator matrix of several labels a row and their probabilities."""
-    if net.predict_nonlinearity != "auto":
+def _labels_end(graph: Graph, net: Any, logits: str) -> list[ValueInfoProto]:
+    """Add the indicator matrix and the probability of each label."""
+    if net.predict_nonlinearity == "auto":
+        log_p = _log_sigmoid(graph, logits, np.ones((), net.dtype_))
+        graph.add("Exp", log_p, name="probabilities")
+    elif net.predict_nonlinearity is None:
+        graph.add("Identity", logits, name="probabilities")
+    else:
         raise ValueError(
-            "ONNX takes several labels a row with predict_nonlinearity='auto'. Got "
+            "ONNX has no predict_nonlinearity that is a function. Got "
             f"{net.predict_nonlinearity!r}."
         )
-    operator = "Identity" if mixed else "Sigmoid"
-    proba = graph.add(operator, output, name="probabilities")
-    half = np.full((), 0.5, net.dtype_)
-    graph.add("Cast", graph.add("Greater", proba, half), to=TensorProto.INT64, name="label")
-    kinds = {"label": TensorProto.INT64, "probabilities": _type_of(np.dtype(net.dtype_))}
-    n_labels = len(net.classes_)
+    positive = graph.add("Greater", logits, np.zeros((), net.dtype_))
+    graph.add("Cast", positive, to=TensorProto.INT64, name="label")
+    shape: list[str | int | None] = ["n", len(net.classes_)]
     return [
-        helper.make_tensor_value_info(name, kind, ["n", n_labels]) for name, kind in kinds.items()
+        helper.make_tensor_value_info("label", TensorProto.INT64, shape),
+        helper.make_tensor_value_info("probabilities", _type_of(np.dtype(net.dtype_)), shape),
     ]
 
 

@@ -35,7 +35,8 @@ def to_onnx(model: Predictor, X: MatrixLike) -> ModelProto:
         of rows of the dtype of X; or, where X is a DataFrame before transformers, each column
         under its name, of shape (n, 1). It returns ``label``, of shape (n,), and
         ``probabilities``, of shape (n, n_classes), as ``predict`` and ``predict_proba`` do; of
-        a regressor ``prediction``, of the shape of y.
+        several labels a row both of shape (n, n_labels), dense; of a regressor ``prediction``, of
+        the shape of y.
 
     Raises
     ------

@@ -263,10 +263,10 @@ ONE_BY_ONE = {"callbacks": [("watch", EpochScoring("accuracy", name="seen"))]}
 @pytest.mark.parametrize("scoring", [None, "f1_samples"])
 @pytest.mark.parametrize("y", [Y, CSR], ids=["dense", "CSR"])
 def test_search_is_a_grid_search_over_plain_folds(y, scoring, how):
-    epsilons = [0.0, 0.3, 3.0]
+    epsilons = [0.0, 0.2, 0.7]
     options = {"lr": 0.02, "max_epochs": 15, **how}
-    shared = QUICK | options | {"n_nets": 1}
-    ours = AdvBPClassifierCV(epsilons=epsilons, cv=3, scoring=scoring, **shared)
+    single = {"epsilons": epsilons, "cv": 3, "scoring": scoring, "n_nets": 1}
+    ours = AdvBPClassifierCV(**QUICK | options | single)
     ours.fit(X, y, sample_weight=np.ones(len(X)))
     grid = GridSearchCV(classifier(**options), {"epsilon": epsilons}, cv=KFold(3), scoring=scoring)
     grid.fit(X, y)

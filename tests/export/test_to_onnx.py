@@ -32,6 +32,7 @@ X = RNG.normal(size=(80, 4))
 CODES = X[:, :3].argmax(1)
 Y = np.array(["ant", "bee", "cat"])[CODES]
 NUMBERS = 1000 + 100 * X[:, 0]
+MATRIX = (X[:, :3] > 0.3).astype(int)
 QUICK = {"hidden_layer_sizes": (6, 5), "max_epochs": 3, "batch_size": 16, "random_state": 0}
 TABLE = pd.DataFrame({"age": X[:, 0] * 10 + 40, "n": CODES + 3, "colour": Y, "size": X[:, 1]})
 
@@ -97,12 +98,10 @@ NETS = {
     "several": (AdvBPClassifier(**QUICK, n_nets=3), X, Y),
     "several, logistic": (AdvBPClassifier(**QUICK, n_nets=3, output="logistic"), X, Y),
     "several regressors": (AdvBPRegressor(**QUICK, n_nets=2), X, NUMBERS),
-    "several labels": (AdvBPClassifier(**QUICK), X, np.c_[CODES == 0, CODES > 0, X[:, 0] > 0] + 0),
-    "several labels and nets": (
-        AdvBPClassifier(**QUICK, n_nets=3),
-        X,
-        np.c_[CODES > 0, CODES == 0] + 0,
-    ),
+    "several labels": (AdvBPClassifier(**QUICK), X, MATRIX),
+    "several labels, float32": (AdvBPClassifier(**QUICK, dtype="float32"), X, MATRIX),
+    "several labels, nets": (AdvBPClassifier(**QUICK, n_nets=3), X, MATRIX),
+    "logits of labels": (AdvBPClassifier(**QUICK, n_nets=2, predict_nonlinearity=None), X, MATRIX),
     "search": (AdvBPClassifierCV(**QUICK, epsilons=2, cv=2), X, Y),
     "regressor": (AdvBPRegressor(**QUICK), X, NUMBERS),
     "outputs": (AdvBPRegressor(**QUICK), X, np.c_[NUMBERS, X[:, 0]]),
