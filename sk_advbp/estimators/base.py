@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import InvalidParameterError, validate_para
 from sklearn.utils.validation import check_is_fitted
 from skorch.utils import get_map_location, is_dataset
 
+from sk_advbp.core.mlp import MultilayerPerceptron
 from sk_advbp.core.perturbation import displace
 from sk_advbp.estimators._documentation import documentation_address
 from sk_advbp.estimators.adversary import AdversaryMixin
@@ -290,9 +291,9 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
 
     def _rows_at_once(self):
         """Return how many rows to predict at a time within `PREDICTION_BYTES`."""
-        if not self._has_own_module:
+        if not isinstance(self.module_, MultilayerPerceptron):
             return self.batch_size if self.batch_size > 0 else 1024
-        widest = max(self.n_features_in_, *(len(layer.bias) for layer in self.module_.layers))
+        widest = max(self.n_features_in_, *(layer.out_features for layer in self.module_.layers))
         return max(1, PREDICTION_BYTES // (widest * np.dtype(self.dtype_).itemsize))
 
     def _logits(self, X):

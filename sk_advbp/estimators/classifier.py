@@ -504,5 +504,5 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
 
     def _row_losses(self, x, target):
         """Return (loss, misclassified), each of shape (n,)."""
-        logits = self.module_(x)
-        return self.criterion_(logits, target), logits.argmax(1) != target
+        logits = self._outputs(x)
+        return self._losses(logits, target), logits.argmax(1) != target

@@ -277,7 +277,7 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
 
     def _row_losses(self, x, target):
         """Return (loss, misclassified), each of shape (n,); no row is misclassified."""
-        losses = self.criterion_(self.module_(x), target)
+        losses = self._losses(self._outputs(x), target)
         return losses, losses.new_zeros(len(x), dtype=torch.bool)
 
     def __sklearn_tags__(self):

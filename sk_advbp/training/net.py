@@ -14,12 +14,14 @@ from torch.optim.lr_scheduler import LinearLR
 
 from sk_advbp.core.backprop import adversarial_gradients
 from sk_advbp.core.compiled import CompiledGradients
+from sk_advbp.core.mlp import MultilayerPerceptron
 from sk_advbp.core.optimizers import FusedStep
 from sk_advbp.core.perturbation import input_gradient
 from sk_advbp.core.precision import pays_in_bfloat16
 from sk_advbp.training.batches import WeightedInput
 from sk_advbp.training.callbacks import TrainingStopped
 from sk_advbp.training.components import Components
+from sk_advbp.training.plain import is_plain
 
 __all__ = ["AdversarialNet"]
 
@@ -94,11 +96,18 @@ class AdversarialNet(Components):
 
     def infer(self, x, **fit_params):
         """Return the module's output for the X side of a batch, without its weights."""
-        return self.module_(self._input(x))
+        return self._outputs(self._input(x))
+
+    def _outputs(self, x):
+        """Return what the module makes of the tensor `x`, which stays as it is.
+
+        A module that works in place gets a copy: `x` may be memory of the user's, even a file.
+        """
+        return self.module_(x if is_plain(self.module_) else x.clone())
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Return Σwℓ/Σw over the batch; w = 1 where the batch has no weights."""
-        losses = self.criterion_(y_pred, self._target(y_true))
+        losses = self._losses(y_pred, self._target(y_true))
         if losses.shape[:1] != y_pred.shape[:1]:
             raise ValueError(
                 f"criterion must return one loss a sample, {len(y_pred)} here. Got a tensor of "
@@ -109,6 +118,15 @@ class AdversarialNet(Components):
         if not isinstance(X, WeightedInput):
             return losses.mean()
         return (losses * X.weight).sum() / X.weight.sum()
+
+    def _losses(self, y_pred, target):
+        """Return what the criterion makes of a batch, which stays as it is.
+
+        A criterion of the user's may work in place, and gets copies.
+        """
+        if self._of_net("criterion") is None:
+            return self.criterion_(y_pred, target)
+        return self.criterion_(y_pred.clone(), target.clone())
 
     def train_step_single(self, batch, **fit_params):
         """Move the batch to x' = x + ε·direction(∇ₓJ), then back-propagate from there.
@@ -162,15 +180,19 @@ class AdversarialNet(Components):
     def _has_closed_form(self):
         """Return whether the gradients are known in closed form.
 
-        They are for the package's perceptron with a loss of its own, unless a subclass has
-        changed what is computed.
+        They are for the package's perceptron with a loss of its own, unless a subclass, or
+        somebody who got hold of the module, has changed what is computed.
         """
         changed = any(
             getattr(type(self), name) is not getattr(AdversarialNet, name)
-            for name in ("infer", "get_loss")
+            for name in ("infer", "get_loss", "initialize_criterion")
         )
-        own_loss = self._of_net("criterion") is None and not self.get_params_for("criterion")
-        return self._has_own_module and own_loss and not changed
+        own_loss = (
+            self._of_net("criterion") is None
+            and not self.get_params_for("criterion")
+            and type(self.criterion_) is self._default_criterion()
+        )
+        return self._has_own_module and own_loss and not changed and is_plain(self.module_)
 
     def _closed_form_of(self, module):
         """Return the step's gradients as a function of (x, y, …), None where not known."""
@@ -285,6 +307,7 @@ class AdversarialNet(Components):
             for batch in iterator:
                 if heard:
                     self.notify("on_batch_begin", batch=batch, training=training)
+                    self._mind_the_module()
                 step = step_fn(batch, **fit_params)
                 means.add(step, batch)
                 if heard:
@@ -310,18 +333,23 @@ class AdversarialNet(Components):
 
     def _begin_epoch(self, iterator):
         """Seed the noise of this epoch and, in the first, set up the rate's schedule."""
-        if self._has_own_module:
+        if isinstance(self.module_, MultilayerPerceptron):
             self.module_.generator = self._noise_generator()
         if self._displace is not None and self._draws_noise():
             self._displace.keywords["generator"] = self._noise_generator()
         self._batch_rows = getattr(iterator, "batch_size", None)
-        # Callbacks may have frozen parameters or replaced the optimizer since the last epoch.
+        # Callbacks may have hooked or frozen a part of the net, or replaced the optimizer.
         self._closed_form = self._closed_form_of(self.module_)
         self._fused_step = self._fused_step_of(self.optimizer_) or None
         if self.lr_schedule == "linear" and self._schedule is None and not self._incremental:
             steps = self.max_epochs * len(iterator)
             self._schedule = LinearLR(self.optimizer_, 1.0, 0.0, total_iters=steps)
             self._fused_step = None  # the schedule wants to see one whole step
+
+    def _mind_the_module(self):
+        """Leave the closed form where a callback has changed the module within an epoch."""
+        if self._closed_form is not None and not is_plain(self.module_):
+            self._closed_form, self._fused_step = None, False
 
     def _draws_noise(self):
         """Return whether the perturbation needs random numbers."""
