@@ -96,6 +96,12 @@ class OverfittingWatch(Callback):
         self.restore = restore
         self.random_state = random_state
 
+    _good_weights = None
+
+    def __getstate__(self):
+        # The weights of another epoch are for the end of the running training alone.
+        return {name: v for name, v in vars(self).items() if name != "_good_weights"}
+
     def on_train_begin(self, net, **kwargs):
         """Begin anew, unless the training goes on from where another one ended."""
         if not is_classifier(net):

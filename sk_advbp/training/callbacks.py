@@ -6,6 +6,8 @@ from skorch.callbacks import Callback, EarlyStopping
 
 __all__ = ["SklearnCallbacks", "StopEarly", "TrainingStopped"]
 
+PIECES_OF_A_FIT = ("root_", "epoch_", "report_")
+
 
 class TrainingStopped(KeyboardInterrupt):
     """A callback asked for the end of training, as skorch's do, by KeyboardInterrupt."""
@@ -52,4 +54,9 @@ class SklearnCallbacks(Callback):
     def on_train_end(self, net, **kwargs):
         """Close the task of the whole fit."""
         self.root_.call_on_fit_task_end(**self.report_)
-        del self.root_, self.epoch_, self.report_
+        for name in PIECES_OF_A_FIT:
+            vars(self).pop(name, None)
+
+    def __getstate__(self):
+        # They have the training data among them.
+        return {k: v for k, v in vars(self).items() if k not in PIECES_OF_A_FIT}

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
-from skorch.callbacks import Callback, Checkpoint, PassthroughScoring
+from skorch.callbacks import Callback, Checkpoint, PassthroughScoring, TrainEndCheckpoint
 from skorch.dataset import get_len, unpack_data
 from torch.optim.lr_scheduler import LinearLR
 
@@ -25,7 +25,7 @@ from sk_advbp.training.plain import is_plain
 
 __all__ = ["AdversarialNet"]
 
-# The attributes that only a running training has.
+# The attributes that only a running training has: they are in no copy or pickle of the net.
 PIECES_OF_TRAINING = (
     "_training",
     "_incremental",
@@ -34,10 +34,17 @@ PIECES_OF_TRAINING = (
     "_displace",
     "_closed_form",
     "_fused_step",
+    # scikit-learn's callbacks
+    "_callback_fit_ctx",
+    "_skl_callbacks_to_teardown",
 )
 
 # In the order in which the passes of a step draw their dropout masks.
 MASKS = ("perturbation_masks", "masks", "clean_masks")
+
+
+# Callbacks that are told of no batch, and yet read what the history has of batches.
+READERS_OF_BATCHES = (Checkpoint, PassthroughScoring, TrainEndCheckpoint)
 
 
 @contextmanager
@@ -328,7 +335,7 @@ class AdversarialNet(Components):
         return (
             self._listeners("on_batch_begin")
             or self._listeners("on_batch_end")
-            or any(isinstance(cb, (Checkpoint, PassthroughScoring)) for _, cb in self.callbacks_)
+            or any(isinstance(cb, READERS_OF_BATCHES) for _, cb in self.callbacks_)
         )
 
     def _begin_epoch(self, iterator):
@@ -408,11 +415,24 @@ class AdversarialNet(Components):
             for parameter in self.module_.parameters():
                 self._check_finite("sum of some weights", float(parameter.detach().sum()))
         finally:
-            # The pieces of a running training are not part of the fitted state.
-            for name in PIECES_OF_TRAINING:
+            # scikit-learn tears its own pieces down.
+            for name in PIECES_OF_TRAINING[:-2]:
                 vars(self).pop(name, None)
         self.module_.eval()
         return self
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name not in PIECES_OF_TRAINING}
+
+    def trim_for_prediction(self):
+        """Remove what only training needs, as in skorch; the loss, which attacks climb, stays."""
+        self.check_is_fitted()
+        criterion_ = self.criterion_
+        if isinstance(self.callbacks, list):
+            vars(self)["callbacks"] = list(self.callbacks)  # skorch empties it: not the user's
+        super().trim_for_prediction()
+        self.criterion_ = criterion_
 
 
 class RunningMeans:
