@@ -33,6 +33,7 @@ from sk_advbp.parameters import (
 )
 from sk_advbp.training.batches import ArrayDataset
 from sk_advbp.training.net import AdversarialNet
+from sk_advbp.training.outputs import first_output
 from sk_advbp.training.reach import Reach
 
 __all__ = ["AdversarialEstimator"]
@@ -128,7 +129,8 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
         that goes on, by ``warm_start`` or ``partial_fit``, refuses another value of them.
 
         While a fit is running, a callback's change of ``lr`` or ``optimizer__…`` takes
-        effect at once, as in skorch.
+        effect at once, as in skorch, and one of ``module__…`` or ``criterion__…`` builds them and
+        the optimizer anew. Those of ``callbacks__…`` are the callbacks' own.
 
         Returns
         -------
@@ -142,9 +144,21 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
                     f"{known!r}."
                 )
         vars(self).update(params)
+        there = {f"callbacks__{name}" for name, _ in vars(self).get("callbacks_", ())}
+        live = {k: v for k, v in params.items() if "__".join(k.split("__")[:2]) in there}
+        if live:
+            self._set_params_callback(**live)
         if self._training:
-            self._apply_virtual_params(params)
+            self._apply_at_once(params)
         return self
+
+    def _apply_at_once(self, params):
+        """Let a running training see new parameters of the optimizer, or build components anew."""
+        self._apply_virtual_params(params)
+        changed = {name.partition("__")[0] for name in params if _is_of_component(name)}
+        if kinds := changed & {"module", "compile", "criterion"}:
+            self._rebuild(kinds)
+            self._built_from = self._building_parameters()
 
     def _check_parameters(self):
         """Raise InvalidParameterError, or TypeError for an unknown name, before any training."""
@@ -166,12 +180,19 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
     def _perceptron_parameters(self):
         return {
             "in_features": getattr(self, "n_features_in_", None),
-            "out_features": self._targets.n_outputs,
+            "out_features": self._n_outputs_or_none(),
             "hidden_layer_sizes": check_hidden_layer_sizes(self.hidden_layer_sizes),
             "activation": self.activation,
             "dropout": self.dropout,
             "input_dropout": self.input_dropout,
         }
+
+    def _n_outputs_or_none(self):
+        """Return the number of outputs; None where no targets were seen."""
+        try:
+            return self._targets.n_outputs
+        except AttributeError:
+            return None
 
     def initialize(self):
         """Build the parts of the net, as skorch does, and note what they are built from."""
@@ -204,25 +225,26 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
 
     def _fit(self, X, y, sample_weight, *, fresh, incremental=False, **announced):
         """Check everything, then train: from the start where `fresh`, else from where it is."""
-        with self._unchanged_on_error(fresh):
-            data = self._checked(X, y, sample_weight, fresh=fresh, **announced)
-            self._train_on(data, fresh=fresh, incremental=incremental)
+        # A net that was initialized, or loaded, goes on from there although no data were seen.
+        kept = self.initialized_ and (incremental or self.warm_start)
+        with self._unchanged_on_error(kept):
+            data = self._checked(X, y, sample_weight, fresh=fresh, kept=kept, **announced)
+            self._train_on(data, kept=kept, incremental=incremental)
         return self
 
-    def _checked(self, X, y, sample_weight, *, fresh, **announced):
+    def _checked(self, X, y, sample_weight, *, fresh, kept=False, **announced):
         """Return the training data, when parameters and data have passed all checks."""
         self._check_parameters()
-        if fresh:
+        if not kept:
             self._forget_fit()
             self.device_ = check_device(self.device)
         return self._let_in(X, y, sample_weight, fresh=fresh, **announced)
 
-    def _train_on(self, data, *, fresh, incremental=False):
-        """Train on `Rows` or `Samples`."""
+    def _train_on(self, data, *, kept=False, incremental=False):
+        """Train on `Rows` or `Samples` the net that is there, where it is `kept`, or a new one."""
         dataset, target = self._dataset_of(data)
         self._reach = self._reach_of_training()
-        displacement = self._displacement()
-        if fresh:
+        if not kept:
             self.generator_ = torch.Generator().manual_seed(check_seed(self.random_state))
             self.initialize()
         else:
@@ -230,7 +252,6 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
             self._reapply_optimizer_parameters()
             if not incremental:
                 self._initialize_callbacks()
-        self._displace = displacement
         self.train(dataset, target, incremental=incremental)
 
     def _reach_of_training(self):
@@ -252,10 +273,10 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
                 del vars(self)[name]
 
     @contextmanager
-    def _unchanged_on_error(self, fresh):
-        """Leave the estimator as it was where the body raises."""
+    def _unchanged_on_error(self, kept=False):
+        """Leave the estimator as it was where the body raises; with the net, if it is `kept`."""
         before, n_epochs = dict(vars(self)), len(self.history_ or ())
-        if not fresh:
+        if kept:
             let_go_of_graph(self.module_)
             trained = ("module_", "criterion_", "optimizer_", "generator_")
             # In one call, so that the copied optimizer steps the copied weights.
@@ -266,7 +287,7 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
             before |= {k: v for k, v in vars(self).items() if k in CALLBACK_CONTEXT}
             vars(self).clear()
             vars(self).update(before)
-            if not fresh:
+            if kept:
                 del self.history[n_epochs:]
             raise
 
@@ -301,7 +322,8 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
         self.check_is_fitted()
         if not is_dataset(X):
             X = ArrayDataset(self._validated(X, reset=False))
-        return torch.cat(list(self.forward_iter(X, training=False, device="cpu")))
+        outputs = map(first_output, self.forward_iter(X, training=False, device="cpu"))
+        return torch.cat(list(outputs))
 
     def __setstate__(self, state):
         # skorch would replace the parameter `device` by what it finds on this machine.

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from sk_advbp.estimators.base import AdversarialEstimator
 from sk_advbp.estimators.targets import Labels
 from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput
+from sk_advbp.training.outputs import first_output
 
 __all__ = ["AdvBPClassifier"]
 
@@ -94,7 +95,8 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         given as ``module__…``.
     criterion : torch loss class or None, default=None
         None follows from `output`. Yours takes logits and encoded labels and is built with
-        ``reduction="none"``.
+        ``reduction="none"``. For ``NLLLoss`` a `module` returns probabilities, as in skorch, or
+        their logarithms, as in torch.
     optimizer : torch.optim.Optimizer class, default=torch.optim.Adam
         Its parameters are given as ``optimizer__…``, such as ``optimizer__weight_decay``.
         Fused where torch has that.
@@ -349,7 +351,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
             As for ``fit``.
         classes : array-like of shape (n_classes,) or None, default=None
             All the labels that will come. Needed at the first call, unless the parameter
-            `classes` has them.
+            `classes` has them, or ``initialize`` has built a net for the labels of this call.
 
         Returns
         -------
@@ -361,7 +363,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
             As for ``fit``; and for labels that were not announced.
         """
         fresh = not self.__sklearn_is_fitted__()
-        if fresh and classes is None and self.classes is None:
+        if not self.initialized_ and classes is None and self.classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         return self._fit(X, y, sample_weight, fresh=fresh, incremental=True, classes=classes)
 
@@ -434,9 +436,13 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
             return self.predict_nonlinearity
         if self.predict_nonlinearity is None:
             return lambda logits: logits
+        if isinstance(self.criterion_, nn.NLLLoss) and not self._has_own_module:
+            return lambda output: output.exp() if (output <= 0).all() else output
         return lambda logits: self._log_probabilities(logits).exp()
 
     def _log_probabilities(self, logits):
+        if isinstance(self.criterion_, nn.NLLLoss):
+            return self._log_of_probabilities(logits)
         if isinstance(self.criterion_, LogisticOutputLoss):
             logits = F.logsigmoid(logits)
         return F.log_softmax(logits, dim=1)
@@ -504,5 +510,5 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
 
     def _row_losses(self, x, target):
         """Return (loss, misclassified), each of shape (n,)."""
-        logits = self._outputs(x)
+        logits = first_output(self._outputs(x))
         return self._losses(logits, target), logits.argmax(1) != target

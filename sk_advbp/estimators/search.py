@@ -222,10 +222,10 @@ class AdvBPClassifierCV(AdvBPClassifier):
         TypeError
             For the name of a parameter that does not exist.
         """
-        with self._unchanged_on_error(fresh=True):
+        with self._unchanged_on_error():
             rows = self._checked(X, y, sample_weight, fresh=True)
             self._choose_epsilon(rows)
-            self._train_on(rows, fresh=True)
+            self._train_on(rows)
         return self
 
     @property

@@ -1,6 +1,7 @@
 """What the user hands in becomes what the net trains on: arrays, weights, datasets, splits."""
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_sample_weight, validate_data
 from skorch.dataset import Dataset
-from skorch.utils import is_dataset
+from skorch.helper import SliceDataset
+from skorch.utils import is_dataset, to_numpy
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from sk_advbp.estimators.targets import EncodedDataset
@@ -42,6 +44,21 @@ def arrays_of(dataset):
     if rows is None or arrays[1] is None:
         return arrays
     return tuple(_safe_indexing(array, rows.numpy()) for array in arrays)
+
+
+def as_array_like(given):
+    """Return `given` in a form that scikit-learn validates: tensors and slices are arrays."""
+    if torch.is_tensor(given):
+        return given.numpy(force=True)
+    if isinstance(given, SliceDataset):
+        return np.stack([to_numpy(torch.as_tensor(row)) for row in given])
+    if isinstance(given, Mapping):
+        raise ValueError(
+            "X must be one array: the adversarial gradient is of one input. Got a "
+            f"{type(given).__name__} of {sorted(map(str, given))}; a module that needs several "
+            "inputs can cut them from the columns of X."
+        )
+    return given
 
 
 class Rows(NamedTuple):
@@ -100,7 +117,7 @@ class TrainingData:
 
     def _validated(self, X, y="no_validation", *, reset):
         """Return X, or (X, y), as scikit-learn validates them; sets `n_features_in_`."""
-        X, y = (a.numpy(force=True) if torch.is_tensor(a) else a for a in (X, y))
+        X, y = map(as_array_like, (X, y))
         data = validate_data(
             self,
             X,
@@ -115,7 +132,8 @@ class TrainingData:
         array = data[0] if isinstance(data, tuple) else data
         if reset:
             self.sample_shape_ = array.shape[1:]
-            self.dtype_ = self._resolved_dtype(array)
+            # A net that was initialized before has one.
+            vars(self).setdefault("dtype_", self._resolved_dtype(array))
         elif array.shape[1:] != self.sample_shape_:
             raise ValueError(
                 f"X has samples of shape {array.shape[1:]}, but {type(self).__name__} is "
@@ -176,6 +194,27 @@ class TrainingData:
         rows = Rows(rows.X, rows.target).weighted(rows.weight)
         return rows.weighted(self._class_weights(rows.target, rows.weight))
 
+    def get_dataset(self, X, y=None):
+        """Return X and y as a dataset on the device: X as ``predict`` takes it, y as ``fit``.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features), or torch Dataset
+            A Dataset is returned as it is.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), or None, default=None
+
+        Returns
+        -------
+        dataset : torch.utils.data.Dataset
+        """
+        if is_dataset(X):
+            return X
+        self.check_is_fitted()
+        if y is None:
+            return ArrayDataset(self._validated(X, reset=False), device=self.device_)
+        X, y = self._validated(X, y, reset=False)
+        return self._array_dataset(X, self._targets.encode(self._encoding.checked(y)))
+
     def _array_dataset(self, X, target=None, weight=None):
         weight = None if weight is None else weight.astype(self.dtype_)
         decode = self._targets.decode
@@ -200,7 +239,7 @@ class TrainingData:
         shape = tuple(x.shape)
         if fresh:
             self.sample_shape_, self.n_features_in_ = shape, shape[0]
-            self.dtype_ = "float32" if self.dtype == "auto" else self.dtype
+            vars(self).setdefault("dtype_", "float32" if self.dtype == "auto" else self.dtype)
             self.epsilon_unit_ = check_epsilon_unit(self.epsilon_unit, None, shape=shape)
         elif shape != self.sample_shape_:
             raise ValueError(f"Samples have shape {shape}. Expected {self.sample_shape_}.")
@@ -210,6 +249,7 @@ class TrainingData:
 
     def get_split_datasets(self, X, y=None, **fit_params):
         """Return (training, validation) datasets; the latter None where nothing is held out."""
+        X = self.get_dataset(X, y)
         if self._incremental:
             return X, None
         if self.train_split is not None:

@@ -16,6 +16,7 @@ from sk_advbp.core.optimizers import FUSED_OPTIMIZERS
 from sk_advbp.parameters import check_device, check_seed
 from sk_advbp.training.batches import ArrayDataset, Batches, unwrap_subset
 from sk_advbp.training.callbacks import SklearnCallbacks, StopEarly
+from sk_advbp.training.outputs import has_lazy_parts, settle_sizes
 
 __all__ = ["Components"]
 
@@ -100,8 +101,9 @@ class Components(NeuralNet):
         """Build module, criterion, optimizer, callbacks and history anew.
 
         Before any ``fit`` it serves to build, or to load, a `module_` by itself; the package's
-        perceptron then needs ``module__in_features`` and the parameter `classes`. To predict or
-        to go on training takes a ``fit``, which alone knows labels and units.
+        perceptron then needs ``module__in_features``, and the parameter `classes` or
+        ``module__out_features``. A first ``partial_fit``, or ``fit`` with ``warm_start=True``,
+        goes on from there; before it nothing is predicted, since labels and units are not known.
         """
         state = vars(self)
         state.setdefault("device_", check_device(self.device))
@@ -111,24 +113,43 @@ class Components(NeuralNet):
         with self._lent_generator(), self._resolved_device():
             return super().initialize()
 
+    def _rebuild(self, kinds):
+        """Build components of `kinds` anew while a training runs, and what depends on them."""
+        with self._lent_generator(), self._resolved_device():
+            if kinds & {"module", "compile"}:
+                self._initialize_module()
+            self._initialize_criterion()
+            self._initialize_optimizer()
+        vars(self).update(_closed_form=None, _fused_step=False, _schedule=None)
+
     def initialize_module(self):
         """Build `module_`: the package's perceptron, or the user's module."""
         kwargs = self.get_params_for("module")
         dtype = getattr(torch, self.dtype_)
         if self._has_own_module:
             kwargs = self._perceptron_parameters() | kwargs
-            if kwargs["in_features"] is None:
+            if kwargs["in_features"] is None or kwargs["out_features"] is None:
                 raise ValueError(
                     "The size of the net is not known before fit: give module__in_features, "
-                    "and classes, to initialize it."
+                    "and classes or module__out_features, to initialize it."
                 )
             module = MultilayerPerceptron(**kwargs, generator=self.generator_, dtype=dtype)
         else:
             module = self.initialized_instance(self.module, kwargs)
             # A module that was given as an object is a parameter: a fit must not train it.
             module = (deepcopy(module) if module is self.module else module).to(dtype)
+            if has_lazy_parts(module):
+                self._settle_sizes(module)
         self.module_ = module
         return self
+
+    def _settle_sizes(self, module):
+        """Let lazy layers know the shape of a sample before the optimizer collects weights."""
+        if not hasattr(self, "sample_shape_"):
+            raise ValueError(
+                "The module has lazy layers, whose sizes are not known before fit: call fit."
+            )
+        settle_sizes(module, self.sample_shape_, getattr(torch, self.dtype_))
 
     def initialize_criterion(self):
         """Build `criterion_`, which returns one loss a sample."""

@@ -21,6 +21,12 @@ from sk_advbp.core.precision import pays_in_bfloat16
 from sk_advbp.training.batches import WeightedInput
 from sk_advbp.training.callbacks import TrainingStopped
 from sk_advbp.training.components import Components
+from sk_advbp.training.outputs import (
+    check_outputs,
+    each_output,
+    first_output,
+    log_of_probabilities,
+)
 from sk_advbp.training.plain import is_plain
 
 __all__ = ["AdversarialNet"]
@@ -67,8 +73,8 @@ def preserved_buffers(module):
 class AdversarialNet(Components):
     """A skorch net that learns from adversarially moved mini-batches.
 
-    A subclass sets `_displace` before it trains, and says in `valid_score` under which name
-    the score on held-out data goes to the history.
+    A subclass says by `_displacement` how batches are moved, by `_targets` what is learnt, and in
+    `valid_score` under which name the score on held-out data goes to the history.
 
     Notes
     -----
@@ -114,7 +120,7 @@ class AdversarialNet(Components):
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Return Σwℓ/Σw over the batch; w = 1 where the batch has no weights."""
-        losses = self._losses(y_pred, self._target(y_true))
+        losses, y_pred = self._losses(y_pred, self._target(y_true)), first_output(y_pred)
         if losses.shape[:1] != y_pred.shape[:1]:
             raise ValueError(
                 f"criterion must return one loss a sample, {len(y_pred)} here. Got a tensor of "
@@ -131,9 +137,17 @@ class AdversarialNet(Components):
 
         A criterion of the user's may work in place, and gets copies.
         """
+        y_pred = first_output(y_pred)
         if self._of_net("criterion") is None:
             return self.criterion_(y_pred, target)
+        if isinstance(self.criterion_, torch.nn.NLLLoss):
+            y_pred = self._log_of_probabilities(y_pred)
         return self.criterion_(y_pred.clone(), target.clone())
+
+    def _log_of_probabilities(self, y_pred):
+        """Return what NLLLoss takes: the package's perceptron has logits."""
+        own = isinstance(self.module_, MultilayerPerceptron)
+        return y_pred.log_softmax(1) if own else log_of_probabilities(y_pred)
 
     def train_step_single(self, batch, **fit_params):
         """Move the batch to x' = x + ε·direction(∇ₓJ), then back-propagate from there.
@@ -153,20 +167,21 @@ class AdversarialNet(Components):
         def loss_at(x):
             with self._autocast(self.amp):
                 y_pred = self.infer(x)
-            y_pred = y_pred.to(getattr(torch, self.dtype_))
+            y_pred = each_output(lambda t: t.to(getattr(torch, self.dtype_)), y_pred)
             return self.get_loss(y_pred, yi, X=Xi, training=True), y_pred
 
         moved, unobserved = x, partial(preserved_buffers, self.module_)
-        if self._displace is not None:
+        displace = self._displace if self._training else self._with_noise(self._displacement())
+        if displace is not None:
             with unobserved(), self._autocast(self._first_pass_dtype() is not None):
-                moved = self._displace(partial(input_gradient, lambda x: loss_at(x)[0]), x)
+                moved = displace(partial(input_gradient, lambda x: loss_at(x)[0]), x)
         loss, y_pred = loss_at(moved)
-        if self.clean_weight and self._displace is not None:
+        if self.clean_weight and displace is not None:
             with unobserved():
                 clean_loss, _ = loss_at(x)
             loss = torch.lerp(loss, clean_loss, float(self.clean_weight))
         loss.backward()
-        return {"loss": loss.detach(), "y_pred": y_pred.detach()}
+        return {"loss": loss.detach(), "y_pred": each_output(torch.Tensor.detach, y_pred)}
 
     def _first_pass_dtype(self):
         """Return the dtype of the first pass where it is not that of the weights, else None."""
@@ -269,7 +284,7 @@ class AdversarialNet(Components):
         """Return loss, prediction and score on a clean batch."""
         step = super().validation_step(batch, **fit_params)
         Xi, yi = unpack_data(batch)
-        return step | {"score": self.batch_score(step["y_pred"], yi, Xi)}
+        return step | {"score": self.batch_score(first_output(step["y_pred"]), yi, Xi)}
 
     # ---- the epoch -------------------------------------------------------------------
 
@@ -306,6 +321,10 @@ class AdversarialNet(Components):
         """
         if iterator is None:
             return
+        with self._running():
+            self._run_epoch(iterator, training, prefix, step_fn, **fit_params)
+
+    def _run_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         if training:
             self._begin_epoch(iterator)
         heard = self._batches_are_heard()
@@ -342,8 +361,7 @@ class AdversarialNet(Components):
         """Seed the noise of this epoch and, in the first, set up the rate's schedule."""
         if isinstance(self.module_, MultilayerPerceptron):
             self.module_.generator = self._noise_generator()
-        if self._displace is not None and self._draws_noise():
-            self._displace.keywords["generator"] = self._noise_generator()
+        self._with_noise(self._displace)
         self._batch_rows = getattr(iterator, "batch_size", None)
         # Callbacks may have hooked or frozen a part of the net, or replaced the optimizer.
         self._closed_form = self._closed_form_of(self.module_)
@@ -357,6 +375,12 @@ class AdversarialNet(Components):
         """Leave the closed form where a callback has changed the module within an epoch."""
         if self._closed_form is not None and not is_plain(self.module_):
             self._closed_form, self._fused_step = None, False
+
+    def _with_noise(self, displace):
+        """Return `displace`, its random numbers from a generator of ours."""
+        if displace is not None and self._draws_noise():
+            displace.keywords["generator"] = self._noise_generator()
+        return displace
 
     def _draws_noise(self):
         """Return whether the perturbation needs random numbers."""
@@ -386,7 +410,8 @@ class AdversarialNet(Components):
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         """Run the epochs; Ctrl-C ends them with a warning and a usable net."""
         try:
-            return super().fit_loop(X, y, epochs=epochs, **fit_params)
+            with self._running():
+                return super().fit_loop(X, y, epochs=epochs, **fit_params)
         except TrainingStopped:
             return self
         except KeyboardInterrupt:
@@ -407,19 +432,42 @@ class AdversarialNet(Components):
             Whether it is one epoch at the constant rate, with nothing held out.
         """
         user_data = {"X": getattr(dataset, "X", dataset), "y": getattr(dataset, "y", y)}
-        vars(self).update(_training=True, _incremental=incremental)
-        try:
+        with self._running(incremental):
             self.notify("on_train_begin", **user_data)
+            if not isinstance(self.module_, MultilayerPerceptron):
+                self._check_module(dataset)
             self.fit_loop(dataset, y, epochs=1 if incremental else None)
             self.notify("on_train_end", **user_data)
             for parameter in self.module_.parameters():
                 self._check_finite("sum of some weights", float(parameter.detach().sum()))
+        self.module_.eval()
+        return self
+
+    @contextmanager
+    def _running(self, incremental=False):
+        """Have the pieces of a training, as long as it runs; they are not of the fitted state."""
+        if self._training:
+            yield
+            return
+        if "_reach" not in vars(self):
+            self.check_is_fitted()
+        vars(self).update(_displace=self._displacement(), _training=True, _incremental=incremental)
+        try:
+            yield
         finally:
             # scikit-learn tears its own pieces down.
             for name in PIECES_OF_TRAINING[:-2]:
                 vars(self).pop(name, None)
-        self.module_.eval()
-        return self
+
+    @torch.no_grad()
+    def _check_module(self, dataset):
+        """Raise ValueError where the module puts out something else than the targets need."""
+        with torch.random.fork_rng([]), preserved_buffers(self.module_):
+            x, _ = dataset[0]
+            self._set_training(False)
+            x = x.x if isinstance(x, WeightedInput) else x
+            output = self.infer(self._input(x)[None])
+        check_outputs(output, self._targets.n_outputs, self.criterion_)
 
     def __getstate__(self):
         state = super().__getstate__()
