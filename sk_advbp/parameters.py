@@ -21,6 +21,8 @@ __all__ = [
     "check_epsilon_unit",
     "check_hidden_layer_sizes",
     "check_seed",
+    "python_number",
+    "scaled_weight",
 ]
 
 # What may stand before the double underscore of a parameter.
@@ -40,6 +42,18 @@ COLUMNS_AT_ONCE = 64
 _RATE = Interval(numbers.Real, 0, 1, closed="left")
 _SHARE = Interval(numbers.Real, 0, 1, closed="both")
 _COUNT = Interval(numbers.Integral, 1, None, closed="left")
+
+
+def python_number(value):
+    """Return a number as Python's own, which torch takes everywhere; anything else as it is.
+
+    NumPy's scalars and fractions pass the checks of scikit-learn, which are of abstract numbers.
+    """
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) else value
 
 
 def check_device(device):
@@ -79,6 +93,26 @@ def check_epsilon(epsilon, shape):
     if not (np.isfinite(epsilon_).all() and np.min(epsilon_) >= 0):
         raise InvalidParameterError(f"epsilon must be finite and >= 0. Got {epsilon!r}.")
     return epsilon_
+
+
+def scaled_weight(weight):
+    """Return weights of which the largest is in [1/2, 1): their ratios are all that counts.
+
+    Weights of 1e-50, or products of 1e200, would leave the range of what they are cast to. A
+    power of two changes no digit.
+
+    Parameters
+    ----------
+    weight : float64 ndarray of shape (n,)
+        Not negative.
+
+    Returns
+    -------
+    scaled : float64 ndarray of shape (n,)
+    """
+    _, exponent = np.frexp(weight.max(initial=0.0))
+    # Of the smallest numbers 2 to that power is beyond float64: by halves.
+    return np.ldexp(np.ldexp(weight, -(exponent // 2)), exponent // 2 - exponent)
 
 
 def standard_deviation(X, sample_weight=None):

@@ -17,7 +17,7 @@ from skorch.utils import is_dataset
 
 from sk_advbp.core import backprop
 from sk_advbp.core.attacks import ATTACKS, Objective
-from sk_advbp.parameters import check_clip, check_epsilon, check_seed
+from sk_advbp.parameters import check_clip, check_epsilon, check_seed, python_number, scaled_weight
 from sk_advbp.training.batches import ArrayDataset, dense
 from sk_advbp.training.reach import Reach
 
@@ -209,7 +209,11 @@ class AdversaryMixin:
             X = self._validated(X, reset=False)
             check_consistent_length(X, y)
             if sample_weight is not None:
-                sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+                sample_weight = scaled_weight(
+                    _check_sample_weight(
+                        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+                    )
+                )
             dataset = ArrayDataset(X, self._attacked_target(X, y))
         with evaluation_mode(self.module_, torch.device(self.device_)):
             batches = self._attacked_batches(dataset, until_fooled=True, **options)
@@ -245,7 +249,7 @@ class AdversaryMixin:
 
     def _attack_options(self, *, epsilon, attack, norm, clip, step_size, **of_pgd):
         """Return the attack's name and its arguments, checked and as tensors."""
-        given = {"attack": attack, "norm": norm, "step_size": step_size} | of_pgd
+        given = {"attack": attack, "norm": norm, "step_size": python_number(step_size)} | of_pgd
         constraints = {name: _CONSTRAINTS[name] for name in given}
         validate_parameter_constraints(constraints, given, "adversarial_examples")
         if isinstance(clip, str) and clip != "same":
@@ -260,7 +264,7 @@ class AdversaryMixin:
         if attack == "pgd":
             n_steps = of_pgd["n_steps"]
             generators = restart_generators(of_pgd["n_restarts"], of_pgd["random_state"])
-            move |= {"n_steps": n_steps, "step_size": step_size or 2.5 / n_steps}
+            move |= {"n_steps": n_steps, "step_size": python_number(step_size or 2.5 / n_steps)}
             move["generators"] = generators
         return attack, move
 

@@ -30,6 +30,7 @@ from sk_advbp.parameters import (
     check_epsilon,
     check_hidden_layer_sizes,
     check_seed,
+    python_number,
 )
 from sk_advbp.training.batches import ArrayDataset
 from sk_advbp.training.net import AdversarialNet
@@ -164,7 +165,8 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
         """Raise InvalidParameterError, or TypeError for an unknown name, before any training."""
         self.check_training_readiness()
         self._check_names()
-        parameters = self.get_params(deep=False)
+        # scikit-learn's check asks NumPy about numbers that NumPy may not know.
+        parameters = {k: python_number(v) for k, v in self.get_params(deep=False).items()}
         validate_parameter_constraints(self._parameter_constraints, parameters, type(self).__name__)
         check_hidden_layer_sizes(self.hidden_layer_sizes)
         if self.early_stopping and self.callbacks == "disable":
@@ -183,8 +185,8 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
             "out_features": self._n_outputs_or_none(),
             "hidden_layer_sizes": check_hidden_layer_sizes(self.hidden_layer_sizes),
             "activation": self.activation,
-            "dropout": self.dropout,
-            "input_dropout": self.input_dropout,
+            "dropout": python_number(self.dropout),
+            "input_dropout": python_number(self.input_dropout),
         }
 
     def _n_outputs_or_none(self):
@@ -263,7 +265,8 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
         """Return the map (gradient closure, x) → x'; None where ε = 0 moves nothing."""
         if not self._reach.moves or self.clean_weight == 1:
             return None
-        options = {"random_start": self.random_start, "perturbation": self.perturbation}
+        start = python_number(self.random_start)
+        options = {"random_start": start, "perturbation": self.perturbation}
         return partial(displace, **self._reach.on(self.device_, self.dtype_), **options)
 
     def _forget_fit(self):

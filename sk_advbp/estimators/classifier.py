@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from sk_advbp.estimators.base import AdversarialEstimator
 from sk_advbp.estimators.targets import Labels
+from sk_advbp.parameters import scaled_weight
 from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput
 from sk_advbp.training.outputs import first_output
 
@@ -416,7 +417,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
             raise ValueError(
                 f"class_weight must have finite values >= 0. Got {self.class_weight!r}."
             )
-        return per_class[target]
+        return scaled_weight(per_class)[target]
 
     def _default_criterion(self):
         return CRITERIA[self.output]

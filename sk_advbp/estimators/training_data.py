@@ -16,7 +16,7 @@ from skorch.utils import is_dataset, to_numpy
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from sk_advbp.estimators.targets import EncodedDataset
-from sk_advbp.parameters import check_epsilon_unit
+from sk_advbp.parameters import check_epsilon_unit, scaled_weight
 from sk_advbp.training.batches import ArrayDataset, unwrap_subset
 
 __all__ = ["Rows", "Samples", "TrainingData"]
@@ -85,7 +85,7 @@ class Rows(NamedTuple):
         """
         if weight is None:
             return self
-        weight = weight if self.weight is None else self.weight * weight
+        weight = scaled_weight(weight if self.weight is None else self.weight * weight)
         if weight.all():
             return self._replace(weight=weight)
         if not weight.any():
@@ -174,8 +174,8 @@ class TrainingData:
         X, y = self._validated(X, y, reset=fresh)
         y, weight = self._encoding.checked(y), None
         if sample_weight is not None:
-            weight = _check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            weight = scaled_weight(
+                _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
             )
         self._settle_targets(y, weight, fresh=fresh, **announced)
         if fresh:
@@ -192,7 +192,12 @@ class TrainingData:
     def _class_weighted(self, rows):
         """Return the `rows` that take part in training, with the weights of their classes."""
         rows = Rows(rows.X, rows.target).weighted(rows.weight)
-        return rows.weighted(self._class_weights(rows.target, rows.weight))
+        rows = rows.weighted(self._class_weights(rows.target, rows.weight))
+        if rows.weight is None:
+            return rows
+        # What vanishes beside the largest weight must not make a mini-batch without a loss.
+        held = rows.weight >= np.finfo(self.dtype_).tiny
+        return rows if held.all() else rows._replace(weight=None).weighted(rows.weight * held)
 
     def get_dataset(self, X, y=None):
         """Return X and y as a dataset on the device: X as ``predict`` takes it, y as ``fit``.
@@ -262,7 +267,7 @@ class TrainingData:
 
     def _held_out(self, n, target):
         """Return the rows to train and to validate on, stratified where that is possible."""
-        n_valid = int(np.ceil(self.validation_fraction * n))
+        n_valid = int(np.ceil(float(self.validation_fraction) * n))
         smaller_part = min(n_valid, n - n_valid)
         if smaller_part < MIN_VALIDATION_ROWS:
             return np.arange(n), np.arange(0)

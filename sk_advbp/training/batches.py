@@ -10,6 +10,8 @@ from scipy import sparse
 from skorch.dataset import Dataset
 from torch.utils.data import Subset
 
+from sk_advbp.parameters import python_number
+
 __all__ = ["ArrayDataset", "Batches", "WeightedInput", "as_tensor"]
 
 
@@ -171,7 +173,7 @@ class Batches:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1. Got {batch_size!r}.")
         self.dataset = dataset
-        self.batch_size = batch_size
+        self.batch_size = python_number(batch_size)
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.generator = generator

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from sk_advbp.core.mlp import MultilayerPerceptron
 from sk_advbp.core.optimizers import FUSED_OPTIMIZERS
-from sk_advbp.parameters import check_device, check_seed
+from sk_advbp.parameters import check_device, check_seed, python_number
 from sk_advbp.training.batches import ArrayDataset, Batches, unwrap_subset
 from sk_advbp.training.callbacks import SklearnCallbacks, StopEarly
 from sk_advbp.training.outputs import has_lazy_parts, settle_sizes
@@ -46,7 +46,7 @@ class Components(NeuralNet):
         if self.early_stopping:
             stop = StopEarly(
                 patience=self.n_iter_no_change,
-                threshold=self.tol,
+                threshold=python_number(self.tol),
                 threshold_mode="abs",
                 load_best=True,
             )
@@ -166,9 +166,16 @@ class Components(NeuralNet):
         self.criterion_ = criterion_
         return self
 
+    def get_params_for(self, prefix):
+        """Return the arguments of a component, numbers as Python's own."""
+        return {k: python_number(v) for k, v in super().get_params_for(prefix).items()}
+
     def get_params_for_optimizer(self, prefix, named_parameters):
         """Return the optimizer's arguments: skorch's, and `fused` where torch has it."""
         args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
+        kwargs = {name: python_number(value) for name, value in kwargs.items()}
+        for group in args[0]:
+            group.update({k: python_number(v) for k, v in group.items() if k != "params"})
         excluded = "foreach" in kwargs or kwargs.get("differentiable")
         if self.optimizer in FUSED_OPTIMIZERS and not excluded:
             kwargs.setdefault("fused", torch.device(self.device_).type in ("cpu", "cuda"))
@@ -209,7 +216,7 @@ class Components(NeuralNet):
             kwargs.setdefault("shuffle", training)
             if not isinstance(unwrap_subset(dataset)[0], ArrayDataset):
                 iterator = DataLoader
-        kwargs.setdefault("batch_size", self.batch_size)
+        kwargs.setdefault("batch_size", python_number(self.batch_size))
         if kwargs["batch_size"] == -1:
             kwargs["batch_size"] = len(dataset)
         if iterator in (Batches, DataLoader):
