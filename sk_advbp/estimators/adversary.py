@@ -17,6 +17,7 @@ from skorch.utils import is_dataset
 
 from sk_advbp.core import backprop
 from sk_advbp.core.attacks import ATTACKS, Objective
+from sk_advbp.estimators.frames import array_of, frame_like, is_frame
 from sk_advbp.parameters import check_clip, check_epsilon, check_seed, python_number, scaled_weight
 from sk_advbp.training.batches import ArrayDataset, dense
 from sk_advbp.training.reach import Reach
@@ -88,16 +89,13 @@ def evaluation_mode(module, device):
 def in_form_of(X, x, moved):
     """Return `moved` as an array like `X`, which validation had made `x`.
 
-    A value that did not move keeps all the digits that it had in `X`, and a DataFrame its
+    A value that did not move keeps all the digits that it had in `X`, and a frame its kind and
     names.
     """
-    original = X.numpy(force=True) if torch.is_tensor(X) else X
-    original = dense(original)
+    original = array_of(X.numpy(force=True) if torch.is_tensor(X) else X)
     if original.dtype == np.float64 and moved.dtype != np.float64:
         moved = np.where(moved == dense(x), original, moved)
-    if hasattr(X, "columns") and hasattr(X, "iloc"):
-        return type(X)(moved, index=X.index, columns=X.columns)
-    return moved
+    return frame_like(X, moved) if is_frame(X) else moved
 
 
 class AdversaryMixin:
@@ -152,8 +150,8 @@ class AdversaryMixin:
         -------
         X_adversarial : ndarray of the shape of X
             Of dtype float64 where X is, else of dtype `dtype_`; dense where X is sparse, a
-            DataFrame where X is one. Beyond the digits of `dtype_` only values that did not
-            move are kept.
+            frame of the kind of X where X is one. Beyond the digits of `dtype_` only values that
+            did not move are kept.
 
         Raises
         ------

@@ -420,7 +420,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         return scaled_weight(per_class)[target]
 
     def _default_criterion(self):
-        return CRITERIA[self.output]
+        return CRITERIA[self._of_net("output")]
 
     def batch_score(self, y_pred, y_true, X):
         """Return the accuracy on a batch, weighted as the loss is."""

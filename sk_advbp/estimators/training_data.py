@@ -15,6 +15,7 @@ from skorch.helper import SliceDataset
 from skorch.utils import is_dataset, to_numpy
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
+from sk_advbp.estimators.frames import refuse_lazy
 from sk_advbp.estimators.targets import EncodedDataset
 from sk_advbp.parameters import check_epsilon_unit, scaled_weight
 from sk_advbp.training.batches import ArrayDataset, unwrap_subset
@@ -50,6 +51,7 @@ def as_array_like(given):
     """Return `given` in a form that scikit-learn validates: tensors and slices are arrays."""
     if torch.is_tensor(given):
         return given.numpy(force=True)
+    refuse_lazy(given)
     if isinstance(given, SliceDataset):
         return np.stack([to_numpy(torch.as_tensor(row)) for row in given])
     if isinstance(given, Mapping):

@@ -10,7 +10,7 @@ from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from sk_advbp.robustness.pipelines import attacked_net, original_units, transformed
+from sk_advbp.robustness.pipelines import attacked_net, original_units, transformed, views
 
 __all__ = [
     "AdversarialScorer",
@@ -42,18 +42,21 @@ def adversarial_examples(estimator, X, y=None, *, epsilon=None, attack="fgsm", *
 
     Returns
     -------
-    X_adversarial : ndarray or DataFrame of shape (n_samples, n_features)
-        A DataFrame where X is one. Through a pipeline X + T⁻¹(moved) − T⁻¹(T(X)), with T the
-        transformers: for scalers what the inverse returns, and X itself where nothing moved.
+    X_adversarial : ndarray or frame of shape (n_samples, n_features)
+        A frame of the kind of X where X is one, of float64. Back through a pipeline it goes step by
+        step, x + T⁻¹(moved) − T⁻¹(T(x)) with T the transformer: for scalers what the inverse
+        returns, and x itself where nothing moved. What an imputer has filled stays filled;
+        samplers of imbalanced-learn, which act in ``fit`` alone, are passed over.
 
     Raises
     ------
     TypeError
         There is no net of this package at the end of `estimator`.
     ValueError
-        The transformers cannot be inverted: no ``inverse_transform``, or T of the result is
-        not what the attack found (a ``MinMaxScaler(clip=True)``, for example, unless the
-        attack's `clip` keeps it within the bounds).
+        A step cannot be inverted, and the message names it: it has no ``inverse_transform``, is
+        given no numbers, or T of the result is not what the attack found (a
+        ``MinMaxScaler(clip=True)``, for example, unless the attack's `clip` keeps it within the
+        bounds).
 
     Examples
     --------
@@ -68,10 +71,12 @@ def adversarial_examples(estimator, X, y=None, *, epsilon=None, attack="fgsm", *
     >>> (abs(change) <= 0.1 * X.std(axis=0) + 1e-9).all()
     np.True_
     """
-    transformers, net = attacked_net(estimator)
-    clean = transformed(transformers, X)
-    moved = net.adversarial_examples(clean, y, epsilon=epsilon, attack=attack, **options)
-    return original_units(transformers, X, clean, moved) if transformers else moved
+    steps, net = attacked_net(estimator)
+    if not steps:
+        return net.adversarial_examples(X, y, epsilon=epsilon, attack=attack, **options)
+    seen = views(steps, X)
+    moved = net.adversarial_examples(seen[-1], y, epsilon=epsilon, attack=attack, **options)
+    return original_units(steps, seen, moved)
 
 
 def adversarial_accuracy_score(
