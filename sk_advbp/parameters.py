@@ -17,10 +17,12 @@ __all__ = [
     "PREFIXES",
     "check_clip",
     "check_device",
+    "check_dtype",
     "check_epsilon",
     "check_epsilon_unit",
     "check_hidden_layer_sizes",
     "check_seed",
+    "has_float64",
     "python_number",
     "scaled_weight",
 ]
@@ -70,6 +72,24 @@ def check_device(device):
             f"such as 'cpu' or 'cuda:0'. Got {device!r}: {reason}"
         ) from error
     return str(resolved)
+
+
+def has_float64(device):
+    """Return whether `device` computes in float64, as Apple's ``"mps"`` does not."""
+    try:
+        torch.empty(0, dtype=torch.float64, device=device)
+    except (RuntimeError, TypeError):
+        return False
+    return True
+
+
+def check_dtype(dtype, device):
+    """Raise InvalidParameterError for float64 where `device` does not have it."""
+    if dtype == "float64" and not has_float64(device):
+        raise InvalidParameterError(
+            f"dtype='float64' is not there on the device {device!r}, which takes 'float32' or "
+            "'auto'."
+        )
 
 
 def check_array_parameter(value, name, shape, accepted):

@@ -93,8 +93,8 @@ OPTIONS = {
         "metavar": "NAME|FILE.npz",
         "default": "digits",
         "help": "digits (default; comes with scikit-learn), mnist (downloaded from OpenML), or a "
-        "NumPy file with the arrays X_train, y_train, X_test and y_test, or X and y; uint8 "
-        "images are flattened and scaled to [0, 1]",
+        "NumPy file with the arrays X_train, y_train, X_test and y_test, or X and y, or named "
+        "as Keras or MedMNIST name them; uint8 images are flattened and scaled to [0, 1]",
     },
     "--epsilon": {
         "type": _radius,

@@ -192,6 +192,8 @@ class AdversaryMixin:
     def _attacked_accuracy(self, X, y, sample_weight=None, **options):
         """Return the accuracy under attack, which is at rest where a sample is fooled.
 
+        A label that the net does not know counts as an error, as in `accuracy_score`.
+
         Parameters
         ----------
         X, y, sample_weight : array-like
@@ -206,17 +208,27 @@ class AdversaryMixin:
         else:
             X = self._validated(X, reset=False)
             check_consistent_length(X, y)
+            rows, known = self._known_rows(y)
             if sample_weight is not None:
                 sample_weight = scaled_weight(
                     _check_sample_weight(
                         sample_weight, X, dtype=np.float64, ensure_non_negative=True
                     )
                 )
-            dataset = ArrayDataset(X, self._attacked_target(X, y))
+            dataset = ArrayDataset(X[rows], known)
+        correct = np.zeros(len(dataset) if is_dataset(X) else X.shape[0], dtype=bool)
         with evaluation_mode(self.module_, torch.device(self.device_)):
             batches = self._attacked_batches(dataset, until_fooled=True, **options)
             fooled = [objective.judge(moved)[1].cpu() for objective, moved in batches]
-        return float(np.average(~torch.cat(fooled).numpy(), weights=sample_weight))
+        if fooled:
+            correct[... if is_dataset(X) else rows] = ~torch.cat(fooled).numpy()
+        return float(np.average(correct, weights=sample_weight))
+
+    def _known_rows(self, y):
+        """Return the rows whose label the net knows, and their targets: it errs on any other."""
+        target, known = self._targets.known(self._encoding.checked(y))
+        rows = np.flatnonzero(known)
+        return rows, target[rows]
 
     def _attacked_batches(self, dataset, *, predicted=False, until_fooled=False, **options):
         """Yield (objective, moved batch) over the `dataset`.

@@ -27,6 +27,7 @@ from sk_advbp.parameters import (
     PREFIXES,
     check_clip,
     check_device,
+    check_dtype,
     check_epsilon,
     check_hidden_layer_sizes,
     check_seed,
@@ -240,6 +241,7 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
         if not kept:
             self._forget_fit()
             self.device_ = check_device(self.device)
+            check_dtype(self.dtype, self.device_)
         return self._let_in(X, y, sample_weight, fresh=fresh, **announced)
 
     def _train_on(self, data, *, kept=False, incremental=False):

@@ -512,4 +512,6 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     def _row_losses(self, x, target):
         """Return (loss, misclassified), each of shape (n,)."""
         logits = first_output(self._outputs(x))
-        return self._losses(logits, target), logits.argmax(1) != target
+        # Of one class alone there are two outputs, and one prediction.
+        predicted = logits.argmax(1).clamp_(max=len(self.classes_) - 1)
+        return self._losses(logits, target), predicted != target

@@ -232,6 +232,7 @@ def _members(net, folds, candidates):
         weight = None if folds.weight is None else folds.weight[train]
         units.append(check_epsilon_unit(net.epsilon_unit, folds.X[train], weight))
         rows, _, weight = net._class_weighted(Rows(train, folds.target[train], weight))
+        weight = None if weight is None else weight.astype(net.dtype_)
         streams.append(Stream(rows, weight, net.random_state, net.batch_size))
     return [(Member(float(e), units[fold], streams[fold]), fold) for e, fold in candidates]
 

@@ -14,12 +14,13 @@ def is_frame(X):
 
 def refuse_lazy(X):
     """Raise ValueError for a frame or column whose values are yet to be computed."""
-    for method, library in (("compute", "dask"), ("collect", "polars")):
-        of_library = type(X).__module__.partition(".")[0] in (library, f"{library}_expr")
-        if of_library and hasattr(X, method) and (hasattr(X, "columns") or hasattr(X, "name")):
+    library = type(X).__module__.partition(".")[0]
+    named = hasattr(type(X), "columns") or hasattr(type(X), "name")  # arrays are not
+    for lazy, method in (("dask", "compute"), ("polars", "collect")):
+        if library == lazy and named and hasattr(type(X), method):
             raise ValueError(
-                f"X and y must be in memory. Got a {type(X).__module__.partition('.')[0]} "
-                f"{type(X).__name__}, whose values are yet to be computed: give X.{method}()."
+                f"X and y must be in memory. Got a {library} {type(X).__name__}, whose values are "
+                f"yet to be computed: give X.{method}(), or y.{method}()."
             )
 
 

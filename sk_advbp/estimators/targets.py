@@ -11,6 +11,14 @@ from sk_advbp.parameters import standard_deviation
 __all__ = ["EncodedDataset", "Labels", "Numbers"]
 
 
+def kind_of(labels):
+    """Return whether labels are numbers or strings, which do not compare."""
+    if labels.dtype.kind == "O":
+        kinds = {"string" if isinstance(label, str) else "number" for label in labels.flat}
+        return kinds.pop() if len(kinds) == 1 else "both"
+    return "string" if labels.dtype.kind in "SUT" else "number"
+
+
 class Labels:
     """Class labels as their indices in the sorted `classes`.
 
@@ -35,16 +43,33 @@ class Labels:
         """Number of outputs of the net: one class alone is trained as one of two."""
         return max(2, len(self.classes))
 
+    def known(self, y):
+        """Return (index, whether it is among the classes) of each label.
+
+        Raises
+        ------
+        ValueError
+            Where y has labels of another kind, such as strings where the classes are numbers.
+        """
+        y = np.asarray(y)
+        if kind_of(y) != kind_of(self.classes):
+            self._refuse(y)
+        target = np.searchsorted(self.classes, y).clip(max=len(self.classes) - 1)
+        return target, self.classes[target] == y
+
     def encode(self, y):
         """Return the index of each label; raise ValueError for one that is not among them."""
-        target = np.searchsorted(self.classes, y).clip(max=len(self.classes) - 1)
-        unknown = self.classes[target] != y
-        if unknown.any():
-            raise ValueError(
-                f"y contains labels that are not among the classes {self.classes.tolist()}: "
-                f"{np.unique(y[unknown]).tolist()}."
-            )
+        target, known = self.known(y)
+        if not known.all():
+            self._refuse(np.asarray(y)[~known])
         return target
+
+    def _refuse(self, unknown):
+        # As Python's, since labels of several kinds have no order.
+        some = list(dict.fromkeys(np.ravel(unknown).tolist()))[:10]
+        raise ValueError(
+            f"y contains labels that are not among the classes {self.classes.tolist()}: {some}."
+        )
 
     def decode(self, target):
         """Return the labels at the indices `target`."""

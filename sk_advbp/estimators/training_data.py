@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from sk_advbp.estimators.frames import refuse_lazy
 from sk_advbp.estimators.targets import EncodedDataset
-from sk_advbp.parameters import check_epsilon_unit, scaled_weight
+from sk_advbp.parameters import check_epsilon_unit, has_float64, scaled_weight
 from sk_advbp.training.batches import ArrayDataset, unwrap_subset
 
 __all__ = ["Rows", "Samples", "TrainingData"]
@@ -150,7 +150,7 @@ class TrainingData:
         large = math.prod(X.shape) > FLOAT64_VALUES
         if large or self.amp or not self._has_own_module or X.dtype in (np.float16, np.float32):
             return "float32"
-        return "float64"
+        return "float64" if has_float64(self.device_) else "float32"
 
     def _as_dtype(self, X):
         """Return `X` in the dtype of the weights, without a copy where it has it already."""

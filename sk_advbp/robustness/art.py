@@ -2,9 +2,11 @@
 
 from copy import deepcopy
 
+from sklearn.base import is_classifier
 from torch import nn
 
 from sk_advbp.robustness.pipelines import attacked_net
+from sk_advbp.training.outputs import first_output
 
 __all__ = ["to_art"]
 
@@ -22,11 +24,23 @@ class ReducedLoss:
         return losses if self.reduction == "none" else getattr(losses, self.reduction)()
 
 
+class InFloat32(nn.Module):
+    """A module that takes what attacks hand over, float64 too, and leaves it as it is."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x):
+        """Return the logits of `x`."""
+        return first_output(self.module(x.float().clone()))
+
+
 def to_art(estimator, clip_values="same", image_shape=None):
     """Return the Adversarial Robustness Toolbox's classifier over a fitted net.
 
-    Its attacks (APGD, Square and many more) then run on our nets. It takes float32 arrays
-    in the units that the net itself sees.
+    Its attacks (APGD, Square and many more) then run on our nets. It takes float arrays, which
+    it computes with in float32, in the units that the net itself sees.
 
     Parameters
     ----------
@@ -51,7 +65,7 @@ def to_art(estimator, clip_values="same", image_shape=None):
     ImportError
         The Adversarial Robustness Toolbox is not installed.
     TypeError
-        There is no net of this package at the end of `estimator`.
+        There is no classifier of this package at the end of `estimator`.
     sklearn.exceptions.NotFittedError
         Before ``fit``.
 
@@ -67,13 +81,15 @@ def to_art(estimator, clip_values="same", image_shape=None):
             "'attacks': python -m pip install -c constraints.txt -e \".[attacks]\""
         ) from error
     _, net = attacked_net(estimator)
+    if not is_classifier(net):
+        raise TypeError(f"to_art wraps classifiers. Got {net!r}.")
     net.check_is_fitted()
     loss = deepcopy(net.criterion_).float()
     if type(loss) is nn.CrossEntropyLoss:
         loss.reduction = "mean"  # ART knows it, and that it takes labels
     else:
         loss = ReducedLoss(loss)
-    module = deepcopy(net.module_).float()
+    module = InFloat32(deepcopy(net.module_).float())
     if image_shape is not None:
         module = nn.Sequential(nn.Flatten(), nn.Unflatten(1, net.sample_shape_), module)
     return PyTorchClassifier(

@@ -8,6 +8,7 @@ sees: ε and clip are in the units of the transformed features.
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score
+from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from sk_advbp.robustness.pipelines import attacked_net, original_units, transformed, views
@@ -119,14 +120,15 @@ def adversarial_accuracy_score(
     -------
     accuracy : float
         In [0, 1]. An upper bound of the accuracy under the strongest attack. It is that of
-        ``predict`` on the adversarial examples, but PGD leaves alone what is fooled already.
+        ``predict`` on the adversarial examples, but PGD leaves alone what is fooled already. A
+        label that the net has not learnt counts as an error, as in `accuracy_score`.
 
     Raises
     ------
     TypeError
         There is no classifier of this package at the end of `estimator`.
     ValueError
-        As of `AdvBPClassifier.adversarial_examples`.
+        As of `AdvBPClassifier.adversarial_examples`; of labels only for those of another kind.
 
     Examples
     --------
@@ -139,8 +141,7 @@ def adversarial_accuracy_score(
     True
     """
     transformers, net = attacked_net(estimator)
-    if not is_classifier(net):
-        raise TypeError(f"accuracy is of classifiers. Got {net!r}.")
+    check_classifier(net)
     return net._attacked_accuracy(
         transformed(transformers, X),
         y,
@@ -305,5 +306,19 @@ def transfer_accuracy_score(source, target, X, y, epsilon, *, sample_weight=None
     TypeError, ValueError
         As of `adversarial_examples`.
     """
-    moved = adversarial_examples(source, X, y, epsilon=epsilon, **options)
-    return accuracy_score(y, target.predict(moved), sample_weight=sample_weight)
+    _, net = attacked_net(source)
+    check_classifier(net)
+    rows, _ = net._known_rows(y)
+    predicted = np.array(target.predict(X))
+    if len(rows):  # samples of labels that the source does not know fool it as they are
+        of_known = (_safe_indexing(part, rows) for part in (X, y))
+        predicted[rows] = target.predict(
+            adversarial_examples(source, *of_known, epsilon=epsilon, **options)
+        )
+    return accuracy_score(y, predicted, sample_weight=sample_weight)
+
+
+def check_classifier(net):
+    """Raise TypeError for a regressor."""
+    if not is_classifier(net):
+        raise TypeError(f"accuracy is of classifiers. Got {net!r}.")

@@ -43,12 +43,13 @@ def as_tensor(array, device, dtype=None):
     dtype : torch.dtype or None
         None keeps that of `array`.
     """
+    # Cast first: a device may not have the dtype of the array.
     if array.flags.writeable:  # threads cannot each silence warnings
-        return torch.from_numpy(array).to(device=device, dtype=dtype)
+        return torch.from_numpy(array).to(dtype=dtype).to(device=device)
     with warnings.catch_warnings():
         # Read-only arrays come from joblib's memory maps. Nothing here writes to them.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return torch.from_numpy(array).to(device=device, dtype=dtype)
+        return torch.from_numpy(array).to(dtype=dtype).to(device=device)
 
 
 def dense(X):

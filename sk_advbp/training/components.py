@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from sk_advbp.core.mlp import MultilayerPerceptron
 from sk_advbp.core.optimizers import FUSED_OPTIMIZERS
-from sk_advbp.parameters import check_device, check_seed, python_number
+from sk_advbp.parameters import check_device, check_dtype, check_seed, python_number
 from sk_advbp.training.batches import ArrayDataset, Batches, unwrap_subset
 from sk_advbp.training.callbacks import SklearnCallbacks, StopEarly
 from sk_advbp.training.outputs import has_lazy_parts, settle_sizes
@@ -107,6 +107,7 @@ class Components(NeuralNet):
         """
         state = vars(self)
         state.setdefault("device_", check_device(self.device))
+        check_dtype(self.dtype, self.device_)
         state.setdefault("dtype_", "float32" if self.dtype == "auto" else self.dtype)
         if "generator_" not in state:
             self.generator_ = torch.Generator().manual_seed(check_seed(self.random_state))

@@ -5,6 +5,7 @@ import warnings
 from contextlib import contextmanager, nullcontext
 from functools import partial
 
+import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
@@ -99,8 +100,8 @@ class AdversarialNet(Components):
         """Return the X side of a batch as a tensor of the module's device and dtype."""
         if isinstance(x, WeightedInput):
             x = x.x
-        x = x if torch.is_tensor(x) else torch.as_tensor(x, device=self.device_)
-        return x.to(self.device_, getattr(torch, self.dtype_))
+        # Cast first: a device may not have the dtype in which x comes.
+        return torch.as_tensor(x).to(getattr(torch, self.dtype_)).to(self.device_)
 
     def _target(self, y):
         """Return the y side of a batch as the loss takes it, on the module's device."""
@@ -517,9 +518,10 @@ class RunningMeans:
         return self._mean(torch.stack(self.scores)) if self.scores else math.nan
 
     def _mean(self, values):
-        values, weights = values.double(), self.weights
+        """Return the weighted mean, in float64, which not every device has."""
+        weights = self.weights
         if torch.is_tensor(weights[0]):
-            weights = torch.stack(weights).to(values)
-        else:
-            weights = values.new_tensor(weights)
+            weights = torch.stack(weights).numpy(force=True)
+        values = values.numpy(force=True).astype(np.float64)
+        weights = np.asarray(weights, dtype=np.float64)
         return float(values @ weights / weights.sum())

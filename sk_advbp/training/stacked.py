@@ -172,7 +172,7 @@ class Stack:
             strict=True,
         )
         orders = torch.stack(orders).to(X.device)[self._places]
-        weights = torch.stack(weights).to(X)[self._places]
+        weights = torch.stack(weights).to(X.dtype).to(X.device)[self._places]
         weighted = any(stream.weight is not None for stream in streams)
         shortest, longest = (f(len(stream.rows) for stream in streams) for f in (min, max))
         for start in range(0, length, size):

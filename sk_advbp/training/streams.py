@@ -65,16 +65,22 @@ class Stream:
 
 
 class WeightedMeans:
-    """Means over batches, one a net, which stay on the device."""
+    """Means over batches, one a net, which stay on the device until they are asked for."""
 
     def __init__(self):
-        self._sum, self._weight = 0, 0
+        self._values, self._weights = [], []
 
     def add(self, values, weight):
         """Take note of the mean `values` of a batch of total `weight`, each of shape (K,)."""
-        self._sum = self._sum + values.double() * weight
-        self._weight = self._weight + weight
+        self._values.append(values)
+        self._weights.append(weight)
 
     def value(self):
-        """Return the means so far."""
-        return self._sum / self._weight
+        """Return the means so far, in float64, which not every device has."""
+        values = torch.stack(self._values).numpy(force=True).astype(np.float64)
+        weights = np.stack([np.broadcast_to(_on_cpu(w), values.shape[1:]) for w in self._weights])
+        return torch.from_numpy((values * weights).sum(0) / weights.sum(0))
+
+
+def _on_cpu(weight):
+    return weight.numpy(force=True) if torch.is_tensor(weight) else weight
