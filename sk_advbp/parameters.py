@@ -64,14 +64,14 @@ def check_device(device):
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         resolved = torch.device(device)
-        torch.empty(0, device=resolved)
+        torch.empty(1, device=resolved).tolist()  # "meta" has no values
     except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise InvalidParameterError(
             f"The 'device' parameter must be 'auto' or a torch device that this machine has, "
             f"such as 'cpu' or 'cuda:0'. Got {device!r}: {reason}"
         ) from error
-    return str(resolved)
+    return "cpu" if resolved.type == "cpu" else str(resolved)  # there is one
 
 
 def has_float64(device):

@@ -13,11 +13,12 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length
+from skorch.dataset import unpack_data
 from skorch.utils import is_dataset
 
 from sk_advbp.core import backprop
 from sk_advbp.core.attacks import ATTACKS, Objective
-from sk_advbp.estimators.frames import array_of, frame_like, is_frame
+from sk_advbp.estimators.frames import array_of, as_array_like, frame_like, is_frame
 from sk_advbp.parameters import check_clip, check_epsilon, check_seed, python_number, scaled_weight
 from sk_advbp.training.batches import ArrayDataset, dense
 from sk_advbp.training.reach import Reach
@@ -175,7 +176,7 @@ class AdversaryMixin:
         array([[0.25, 0.75]])
         """
         self.check_is_fitted()
-        x = self._validated(X, reset=False)
+        x, y = self._validated(X, reset=False), as_array_like(y)
         check_consistent_length(x, y)
         options = {"epsilon": epsilon, "attack": attack, "norm": norm, "clip": clip}
         options |= {"n_steps": n_steps, "step_size": step_size, "n_restarts": n_restarts}
@@ -187,6 +188,8 @@ class AdversaryMixin:
             dataset = ArrayDataset(x, None if predicted else self._attacked_target(x, y))
             batches = self._attacked_batches(dataset, predicted=predicted, **options)
             moved = torch.cat([moved.cpu() for _, moved in batches]).numpy()
+        if not np.isfinite(moved).all():
+            raise ValueError(f"X moved by epsilon is too large for dtype({self.dtype_!r}).")
         return in_form_of(X, x, moved)
 
     def _attacked_accuracy(self, X, y, sample_weight=None, **options):
@@ -206,13 +209,13 @@ class AdversaryMixin:
         if is_dataset(X):
             dataset = X
         else:
-            X = self._validated(X, reset=False)
+            X, y = self._validated(X, reset=False), as_array_like(y)
             check_consistent_length(X, y)
             rows, known = self._known_rows(y)
             if sample_weight is not None:
                 sample_weight = scaled_weight(
                     _check_sample_weight(
-                        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+                        as_array_like(sample_weight), X, dtype=np.float64, ensure_non_negative=True
                     )
                 )
             dataset = ArrayDataset(X[rows], known)
@@ -226,7 +229,8 @@ class AdversaryMixin:
 
     def _known_rows(self, y):
         """Return the rows whose label the net knows, and their targets: it errs on any other."""
-        target, known = self._targets.known(self._encoding.checked(y))
+        self.check_is_fitted()
+        target, known = self._targets.known(self._encoding.checked(as_array_like(y)))
         rows = np.flatnonzero(known)
         return rows, target[rows]
 
@@ -251,7 +255,8 @@ class AdversaryMixin:
         An activation of some 4 MB is memory that is used again; one of 32 MB is asked of the
         system each time, and a row count that is no multiple of 64 slows the products down.
         """
-        x, target = self._input(batch[0]), self._target(batch[1])
+        x, target = unpack_data(batch)
+        x, target = self._input(x), self._target(target)
         if not self._has_own_module or x.device.type != "cpu":
             return iter([(x, target)])
         rows = max(1, self._rows_at_once() // 512) * 64

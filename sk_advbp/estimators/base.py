@@ -5,6 +5,7 @@ Written once for classifier and regressor; `training_data` has what becomes of t
 
 import difflib
 import inspect
+import math
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import cache, partial
@@ -317,6 +318,8 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
 
     def _rows_at_once(self):
         """Return how many rows to predict at a time within `PREDICTION_BYTES`."""
+        if not self.initialized_:
+            self.check_is_fitted()
         if not isinstance(self.module_, MultilayerPerceptron):
             return self.batch_size if self.batch_size > 0 else 1024
         widest = max(self.n_features_in_, *(layer.out_features for layer in self.module_.layers))
@@ -328,7 +331,13 @@ class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, A
         if not is_dataset(X):
             X = ArrayDataset(self._validated(X, reset=False))
         outputs = map(first_output, self.forward_iter(X, training=False, device="cpu"))
-        return torch.cat(list(outputs))
+        output = torch.cat(list(outputs))
+        # -inf may be meant, as the logit of a class that is ruled out.
+        if output.numel() and not output.amax() < math.inf:
+            raise ValueError(
+                "The output of the net is not finite: X has values that are too large for it."
+            )
+        return output
 
     def __setstate__(self, state):
         # skorch would replace the parameter `device` by what it finds on this machine.

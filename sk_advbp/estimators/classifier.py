@@ -378,6 +378,8 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         if classes is None:
             classes = self.classes
         announced = None if classes is None else np.unique(classes)
+        if announced is not None and not announced.size:
+            raise ValueError(f"classes must have at least one label. Got {classes!r}.")
         if fresh:
             self.classes_inferred_ = np.unique(y) if announced is None else announced
         elif announced is not None and not np.array_equal(announced, self.classes_):
@@ -433,6 +435,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
 
     def _get_predict_nonlinearity(self):
         """Return the map from logits to probabilities."""
+        self.check_is_fitted()
         if callable(self.predict_nonlinearity):
             return self.predict_nonlinearity
         if self.predict_nonlinearity is None:
@@ -478,7 +481,13 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         -------
         proba : ndarray of shape (n_samples, n_classes), of dtype `dtype_`
         """
-        proba = self._get_predict_nonlinearity()(self._logits(X)).numpy()
+        proba = self._get_predict_nonlinearity()(self._logits(X))
+        if not torch.is_tensor(proba):
+            raise TypeError(
+                "predict_nonlinearity must return a tensor. Got "
+                f"{type(proba).__name__} from {self.predict_nonlinearity!r}."
+            )
+        proba = proba.numpy()
         return np.ones((len(proba), 1), proba.dtype) if len(self.classes_) == 1 else proba
 
     def predict_log_proba(self, X):
@@ -494,7 +503,8 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
             Finite where the probability itself rounds to zero.
         """
         if self.predict_nonlinearity != "auto":
-            return np.log(self.predict_proba(X))
+            with np.errstate(divide="ignore", invalid="ignore"):  # what is no probability
+                return np.log(self.predict_proba(X))
         proba = self._log_probabilities(self._logits(X)).numpy()
         return np.zeros((len(proba), 1), proba.dtype) if len(self.classes_) == 1 else proba
 

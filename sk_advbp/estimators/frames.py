@@ -1,10 +1,15 @@
-"""Data frames of any kind that scikit-learn takes: pandas, polars, pyarrow and others."""
+"""What users have for arrays: tensors, slices of datasets, frames of pandas, polars, pyarrow."""
+
+from collections.abc import Mapping
 
 import narwhals.stable.v2 as nw
 import numpy as np
+import torch
 from scipy import sparse
+from skorch.helper import SliceDataset
+from skorch.utils import to_numpy
 
-__all__ = ["array_of", "frame_like", "in_float64", "is_frame", "refuse_lazy"]
+__all__ = ["array_of", "as_array_like", "frame_like", "in_float64", "is_frame", "refuse_lazy"]
 
 
 def is_frame(X):
@@ -22,6 +27,22 @@ def refuse_lazy(X):
                 f"X and y must be in memory. Got a {library} {type(X).__name__}, whose values are "
                 f"yet to be computed: give X.{method}(), or y.{method}()."
             )
+
+
+def as_array_like(given):
+    """Return `given` in a form that scikit-learn validates: tensors and slices are arrays."""
+    if torch.is_tensor(given):
+        return given.numpy(force=True)
+    refuse_lazy(given)
+    if isinstance(given, SliceDataset):
+        return np.stack([to_numpy(torch.as_tensor(row)) for row in given])
+    if isinstance(given, Mapping):
+        raise ValueError(
+            "X must be one array: the adversarial gradient is of one input. Got a "
+            f"{type(given).__name__} of {sorted(map(str, given))}; a module that needs several "
+            "inputs can cut them from the columns of X."
+        )
+    return given
 
 
 def array_of(X):

@@ -273,10 +273,15 @@ class AdvBPClassifierCV(AdvBPClassifier):
         y = self._targets.decode(target)
         numbers = np.arange(len(y))
         # Of masks, too, and of lists.
-        splits = [
-            (numbers[np.asarray(train)], numbers[np.asarray(test)])
-            for train, test in check_cv(self.cv, y, classifier=True).split(X, y)
-        ]
+        try:
+            splits = [
+                (numbers[np.asarray(train)], numbers[np.asarray(test)])
+                for train, test in check_cv(self.cv, y, classifier=True).split(X, y)
+            ]
+        except IndexError as error:
+            raise ValueError(f"cv has rows that X has not, which has {len(y)}: {error}.") from error
+        if not splits or not all(len(rows) for of_fold in splits for rows in of_fold):
+            raise ValueError(f"cv must have folds with training and test rows. Got {self.cv!r}.")
         if sample_weight is not None and not all(sample_weight[test].any() for _, test in splits):
             raise ValueError("Every row of the test part of a fold has weight zero.")
         folds = Folds(X, y, target, sample_weight, splits)

@@ -32,6 +32,7 @@ class Labels:
         self.classes = classes
 
     @staticmethod
+    @np.errstate(over="ignore", invalid="ignore")
     def checked(y):
         """Return y as an array of labels; raise ValueError where it is none."""
         y = column_or_1d(y, warn=True)
@@ -145,11 +146,18 @@ class Numbers:
         rows = y.reshape(len(y), -1)
         if rows.shape[1] != self.n_outputs:
             raise ValueError(f"y has {rows.shape[1]} outputs. Expected {self.n_outputs}.")
-        return ((rows - self.mean) / self.scale).astype(self.dtype)
+        with np.errstate(over="ignore"):
+            target = ((rows - self.mean) / self.scale).astype(self.dtype)
+        if not np.isfinite(target).all():
+            raise ValueError(
+                f"y contains values too large for dtype({self.dtype!r}), in units of y_scale_."
+            )
+        return target
 
     def decode(self, target):
         """Return what `target` is in the units and the shape of y."""
-        y = target.astype(np.float64) * self.scale + self.mean
+        with np.errstate(over="ignore"):  # of huge y, what is beyond float64 is infinite
+            y = target.astype(np.float64) * self.scale + self.mean
         return y.reshape(len(y), *self.shape)
 
     def strata(self, target, smaller_part):

@@ -1,7 +1,6 @@
 """What the user hands in becomes what the net trains on: arrays, weights, datasets, splits."""
 
 import math
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +10,10 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_sample_weight, validate_data
 from skorch.dataset import Dataset
-from skorch.helper import SliceDataset
-from skorch.utils import is_dataset, to_numpy
+from skorch.utils import is_dataset
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from sk_advbp.estimators.frames import refuse_lazy
+from sk_advbp.estimators.frames import as_array_like
 from sk_advbp.estimators.targets import EncodedDataset
 from sk_advbp.parameters import check_epsilon_unit, has_float64, scaled_weight
 from sk_advbp.training.batches import ArrayDataset, unwrap_subset
@@ -45,22 +43,6 @@ def arrays_of(dataset):
     if rows is None or arrays[1] is None:
         return arrays
     return tuple(_safe_indexing(array, rows.numpy()) for array in arrays)
-
-
-def as_array_like(given):
-    """Return `given` in a form that scikit-learn validates: tensors and slices are arrays."""
-    if torch.is_tensor(given):
-        return given.numpy(force=True)
-    refuse_lazy(given)
-    if isinstance(given, SliceDataset):
-        return np.stack([to_numpy(torch.as_tensor(row)) for row in given])
-    if isinstance(given, Mapping):
-        raise ValueError(
-            "X must be one array: the adversarial gradient is of one input. Got a "
-            f"{type(given).__name__} of {sorted(map(str, given))}; a module that needs several "
-            "inputs can cut them from the columns of X."
-        )
-    return given
 
 
 class Rows(NamedTuple):
@@ -117,6 +99,7 @@ class TrainingData:
     A subclass says what its targets are, as `AdversarialEstimator` has it.
     """
 
+    @np.errstate(over="ignore", invalid="ignore")  # of values that are refused in a sentence
     def _validated(self, X, y="no_validation", *, reset):
         """Return X, or (X, y), as scikit-learn validates them; sets `n_features_in_`."""
         X, y = map(as_array_like, (X, y))
@@ -162,6 +145,7 @@ class TrainingData:
             raise ValueError(f"X contains values too large for dtype({self.dtype_!r}).")
         return X
 
+    @np.errstate(over="ignore", invalid="ignore")
     def _let_in(self, X, y, sample_weight, *, fresh, **announced):
         """Return what the user gave to ``fit`` as `Rows`, or as `Samples`.
 
@@ -177,7 +161,9 @@ class TrainingData:
         y, weight = self._encoding.checked(y), None
         if sample_weight is not None:
             weight = scaled_weight(
-                _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+                _check_sample_weight(
+                    as_array_like(sample_weight), X, dtype=np.float64, ensure_non_negative=True
+                )
             )
         self._settle_targets(y, weight, fresh=fresh, **announced)
         if fresh:

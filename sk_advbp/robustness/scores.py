@@ -10,6 +10,7 @@ from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score
 from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import MetadataRequest
+from sklearn.utils.validation import check_consistent_length
 
 from sk_advbp.robustness.pipelines import attacked_net, original_units, transformed, views
 
@@ -308,6 +309,7 @@ def transfer_accuracy_score(source, target, X, y, epsilon, *, sample_weight=None
     """
     _, net = attacked_net(source)
     check_classifier(net)
+    check_consistent_length(X, y)
     rows, _ = net._known_rows(y)
     predicted = np.array(target.predict(X))
     if len(rows):  # samples of labels that the source does not know fool it as they are

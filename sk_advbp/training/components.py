@@ -137,6 +137,11 @@ class Components(NeuralNet):
             module = MultilayerPerceptron(**kwargs, generator=self.generator_, dtype=dtype)
         else:
             module = self.initialized_instance(self.module, kwargs)
+            if not isinstance(module, torch.nn.Module):
+                raise TypeError(
+                    f"module must be a torch.nn.Module, or make one. Got {self.module!r}, which "
+                    f"makes a {type(module).__name__}."
+                )
             # A module that was given as an object is a parameter: a fit must not train it.
             module = (deepcopy(module) if module is self.module else module).to(dtype)
             if has_lazy_parts(module):

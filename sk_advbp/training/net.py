@@ -41,6 +41,7 @@ PIECES_OF_TRAINING = (
     "_displace",
     "_closed_form",
     "_fused_step",
+    "_outputs_checked",
     # scikit-learn's callbacks
     "_callback_fit_ctx",
     "_skl_callbacks_to_teardown",
@@ -93,6 +94,7 @@ class AdversarialNet(Components):
     _batch_rows = None
     _incremental = False
     _training = False
+    _outputs_checked = False
 
     # ---- the step --------------------------------------------------------------------
 
@@ -168,6 +170,9 @@ class AdversarialNet(Components):
         def loss_at(x):
             with self._autocast(self.amp):
                 y_pred = self.infer(x)
+            if not self._outputs_checked:
+                check_outputs(y_pred, len(x), self._targets.n_outputs, self._of_net("criterion"))
+                self._outputs_checked = True
             y_pred = each_output(lambda t: t.to(getattr(torch, self.dtype_)), y_pred)
             return self.get_loss(y_pred, yi, X=Xi, training=True), y_pred
 
@@ -435,8 +440,6 @@ class AdversarialNet(Components):
         user_data = {"X": getattr(dataset, "X", dataset), "y": getattr(dataset, "y", y)}
         with self._running(incremental):
             self.notify("on_train_begin", **user_data)
-            if not isinstance(self.module_, MultilayerPerceptron):
-                self._check_module(dataset)
             self.fit_loop(dataset, y, epochs=1 if incremental else None)
             self.notify("on_train_end", **user_data)
             for parameter in self.module_.parameters():
@@ -459,16 +462,6 @@ class AdversarialNet(Components):
             # scikit-learn tears its own pieces down.
             for name in PIECES_OF_TRAINING[:-2]:
                 vars(self).pop(name, None)
-
-    @torch.no_grad()
-    def _check_module(self, dataset):
-        """Raise ValueError where the module puts out something else than the targets need."""
-        with torch.random.fork_rng([]), preserved_buffers(self.module_):
-            x, _ = dataset[0]
-            self._set_training(False)
-            x = x.x if isinstance(x, WeightedInput) else x
-            output = self.infer(self._input(x)[None])
-        check_outputs(output, self._targets.n_outputs, self.criterion_)
 
     def __getstate__(self):
         state = super().__getstate__()

@@ -24,26 +24,28 @@ def each_output(function, output):
     return tuple(map(function, output)) if isinstance(output, tuple) else function(output)
 
 
-def check_outputs(output, n_outputs, criterion=None):
+def check_outputs(output, n, n_outputs, criterion=None):
     """Raise ValueError where a module does not put out what labels and loss are about.
 
     Parameters
     ----------
     output : torch.Tensor, or tuple of them
-        For a few samples.
+        For the first mini-batch.
+    n : int
+        Its rows.
     n_outputs : int
         Numbers that each sample needs: one a class, or one a column of y.
     criterion : callable or None, default=None
-        skorch takes what goes to a ``NLLLoss`` for probabilities.
+        The class; skorch takes what goes to a ``NLLLoss`` for probabilities.
     """
     first = first_output(output)
-    if not torch.is_tensor(first) or first.ndim != 2 or first.shape[1] != n_outputs:
+    if not torch.is_tensor(first) or tuple(first.shape) != (n, n_outputs):
         got = f"shape {tuple(first.shape)}" if torch.is_tensor(first) else type(first).__name__
         raise ValueError(
             f"The module must return a tensor of shape (n, {n_outputs}), one number a class or "
-            f"column of y. Got {got} for n = 1."
+            f"column of y, here ({n}, {n_outputs}). Got {got}."
         )
-    if isinstance(criterion, nn.NLLLoss) and not _sum_to_one(first):
+    if criterion is nn.NLLLoss and not _sum_to_one(first):
         raise ValueError(
             "With NLLLoss the module must return probabilities, as in skorch, or their logarithms, "
             f"as in torch. Got numbers from {first.min():g} to {first.max():g}: for logits take "

@@ -21,6 +21,7 @@ WEIGHT = np.linspace(1, 2, 60)
 # What happens to the user's arrays before they are on a device, and to the losses of an epoch
 # after they were: torch.isfinite asks for their size.
 OF_THE_HOST = {f"aten.{name}.default" for name in ("lift_fresh", "detach", "stack", "abs")}
+OF_THE_HOST |= {"aten.select.int"}
 
 
 class WithoutFloat64(TorchDispatchMode):
