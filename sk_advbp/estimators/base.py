@@ -22,6 +22,7 @@ from sk_advbp.core.mlp import MultilayerPerceptron
 from sk_advbp.core.perturbation import displace
 from sk_advbp.estimators._documentation import documentation_address
 from sk_advbp.estimators.adversary import AdversaryMixin
+from sk_advbp.estimators.fitted import FittedAttributes
 from sk_advbp.estimators.training_data import TrainingData
 from sk_advbp.parameters import (
     CONSTRAINTS,
@@ -74,7 +75,9 @@ def _is_of_component(name):
     return prefix in PREFIXES and bool(dunder and rest) and not rest.endswith("_")
 
 
-class AdversarialEstimator(TrainingData, AdversaryMixin, CallbackSupportMixin, AdversarialNet):
+class AdversarialEstimator(
+    TrainingData, FittedAttributes, AdversaryMixin, CallbackSupportMixin, AdversarialNet
+):
     """The scikit-learn side of the net: see `AdvBPClassifier` for the parameters.
 
     The way of X and y through ``fit``, in the order in which it happens:

@@ -196,10 +196,29 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         What was recorded in each epoch.
     n_iter_ : int
         Number of epochs that were run.
+    t_ : int
+        Number of rows that were learnt from, counted in each epoch.
     loss_curve_ : list of float
         Mean of the minimised loss in each epoch.
+    loss_ : float
+        The last of `loss_curve_`.
+    best_loss_ : float or None
+        The smallest of `loss_curve_`; None where data were held out.
     validation_scores_ : list of float or None
         Accuracy on the held-out data after each epoch, weighted as the loss is.
+    best_validation_score_ : float or None
+        The largest of `validation_scores_`.
+    validation_loss_curve_ : list of float or None
+        Mean of the loss on the held-out data after each epoch, without a perturbation; None where
+        nothing was held out.
+    n_outputs_ : int
+        Number of outputs of the net: one a class, and two at least.
+    n_layers_ : int
+        Number of layers of the package's perceptron, with input and output.
+    coefs_, intercepts_ : list of ndarray of shape (in, out), and of shape (out,)
+        Copies of the weights and biases of the package's perceptron. Not there with `module`.
+    out_activation_ : {"softmax", "logistic", "identity"}
+        As `output`; ``"identity"`` of a regressor.
     device_ : str
         The device that `device` stood for.
     dtype_ : str

@@ -74,10 +74,11 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
     n_outputs_ : int
         Number of outputs.
     {n_features_in_, feature_names_in_, epsilon_unit_, sample_shape_, module_}
-    {optimizer_, history, n_iter_, loss_curve_}
+    {optimizer_, history, n_iter_, t_, loss_curve_, loss_, best_loss_}
     validation_scores_ : list of float or None
         After each epoch, 1 minus the mean squared error on the held-out data, in units of
         `y_scale_` and weighted as the loss is: R² with the variance of the training data.
+    {best_validation_score_, validation_loss_curve_, n_layers_, coefs_, out_activation_}
     {device_, dtype_}
 
     See Also
@@ -226,12 +227,6 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
 
     def _class_weights(self, target, sample_weight):
         """Return None: there are no classes."""
-
-    @property
-    def n_outputs_(self):
-        """Number of outputs."""
-        self.check_is_fitted_attribute("n_outputs_")
-        return len(self.y_mean_)
 
     def _default_criterion(self):
         return SquaredError

@@ -346,6 +346,8 @@ class AdversarialNet(Components):
                     self.history.record_batch(f"{prefix}_loss", step["loss"].item())
                     self.history.record_batch(f"{prefix}_batch_size", get_len(batch[0]))
                     self.notify("on_batch_end", batch=batch, training=training, **step)
+        if training:
+            self.t_ = vars(self).get("t_", 0) + means.n_rows
         self.history.record(f"{prefix}_batch_count", len(means.weights))
         self._record(f"{prefix}_loss", means.mean_loss(), better=min)
         if training:
@@ -485,7 +487,7 @@ class RunningMeans:
     """
 
     def __init__(self):
-        self.losses, self.scores, self.weights = None, [], []
+        self.losses, self.scores, self.weights, self.n_rows = None, [], [], 0
 
     def add(self, step, batch):
         """Take note of the step's loss and score, and of the weight of its batch."""
@@ -496,9 +498,12 @@ class RunningMeans:
             self.losses = torch.cat([self.losses, torch.empty_like(self.losses)])
         self.losses[number] = loss
         if isinstance(x, WeightedInput):
+            n_rows = len(x.weight)
             self.weights.append(x.weight.sum())
         else:
-            self.weights.append(len(x) if torch.is_tensor(x) else get_len(x))
+            n_rows = len(x) if torch.is_tensor(x) else get_len(x)
+            self.weights.append(n_rows)
+        self.n_rows += n_rows
         if "score" in step:
             self.scores.append(step["score"])
 
