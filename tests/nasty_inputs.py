@@ -500,6 +500,8 @@ def tried(numbers, report=None):
         except Exception as error:
             where = "".join(traceback.format_exception(error, limit=-3))
             broken[number] = f"{trial.kind.__name__} {trial.calls}: {where}"
+            if report:
+                print(f"--- {number}: {broken[number]}", flush=True)
         counts["inputs"] += 1
         if report:
             report(done, counts, broken)
@@ -525,8 +527,6 @@ def main():
             )
 
     counts, broken = tried(range(given.first, given.first + given.inputs), report)
-    for number, what in broken.items():
-        print(f"--- {number}: {what}")
     print(
         f"{counts['inputs']} inputs: {counts['passed']} passed the door and trained "
         f"({counts['passed'] / counts['inputs']:.1%}), {counts['refused']} were refused, "

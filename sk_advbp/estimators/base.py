@@ -248,6 +248,10 @@ class AdversarialEstimator(
             check_dtype(self.dtype, self.device_)
         return self._let_in(X, y, sample_weight, fresh=fresh, **announced)
 
+    def _task_of_training(self, n_epochs):
+        """Return what scikit-learn's callbacks see the training as: the root of all tasks."""
+        return self._init_callback_context(max_subtasks=n_epochs)
+
     def _train_on(self, data, *, kept=False, incremental=False):
         """Train on `Rows` or `Samples` the net that is there, where it is `kept`, or a new one."""
         dataset, target = self._dataset_of(data)

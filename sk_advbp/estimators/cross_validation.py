@@ -5,6 +5,7 @@ import math
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from sk_advbp.training.batches import as_tensor, dense
 from sk_advbp.training.stacked import Stack, clone_with_knowledge, stackable, stacks
 from sk_advbp.training.streams import Member, Stream
 
-__all__ = ["Folds", "cross_validated", "results", "selected"]
+__all__ = ["Folds", "TaskProgress", "cross_validated", "results", "selected"]
 
 # A sparse X that takes more memory than this as a dense one is not trained on in stacks.
 DENSE_BYTES = 2**28
@@ -118,7 +119,7 @@ class Folds:
         return self.X[rows], self.y[rows], None if self.weight is None else self.weight[rows]
 
 
-def cross_validated(net, folds, epsilons, scoring=None, n_jobs=None):
+def cross_validated(net, folds, epsilons, scoring=None, n_jobs=None, progress=None):
     """Fit every ε on every fold and return what the nets score on the rest.
 
     Parameters
@@ -130,6 +131,7 @@ def cross_validated(net, folds, epsilons, scoring=None, n_jobs=None):
     epsilons : ndarray of shape (n_epsilons,)
     scoring : str, callable or None, default=None
     n_jobs : int or None, default=None
+    progress : Progress or None, default=None
 
     Returns
     -------
@@ -148,16 +150,79 @@ def cross_validated(net, folds, epsilons, scoring=None, n_jobs=None):
         parts = stacks(net, [member for member, _ in candidates], jobs)
     else:
         parts = [[i] for i in range(len(cells))]
-    task = delayed(score_together if together else score_alone)
-    with _threads_shared_by(jobs if together else 1):
-        outcomes = Parallel(n_jobs=n_jobs, prefer="threads" if together else None)(
-            task(net, folds, scorer, [candidates[i] for i in part]) for part in parts
-        )
+    progress = Progress() if progress is None else progress
+    ticks = progress.begin(len(parts), net.max_epochs if together else 0)
+    task = delayed(score_together) if together else delayed(score_alone)
+    calls = (
+        task(net, folds, scorer, [candidates[i] for i in part], *([tick] if together else []))
+        for part, tick in zip(parts, ticks, strict=True)
+    )
     table = np.empty((3, len(epsilons), len(folds.splits)))
-    for part, outcome in zip(parts, outcomes, strict=True):
-        for i, *values in zip(part, *outcome, strict=True):
-            table[:, *cells[i]] = values
+    workers = {"prefer": "threads" if together else None, "return_as": "generator"}
+    with _threads_shared_by(jobs if together else 1):
+        for number, outcome in enumerate(Parallel(n_jobs=n_jobs, **workers)(calls)):
+            for i, *values in zip(parts[number], *outcome, strict=True):
+                table[:, *cells[i]] = values
+            progress.ended(number)
+    progress.end()
     return table
+
+
+class Progress:
+    """Nobody who wants to know how far a cross-validation is."""
+
+    def begin(self, n_parts, n_epochs):
+        """Return for each part what is to be called after an epoch of it, or None."""
+        return [None] * n_parts
+
+    def ended(self, part):
+        """Take note that a part has ended."""
+
+    def end(self):
+        """Take note that all parts have."""
+
+
+class TaskProgress(Progress):
+    """Tasks of scikit-learn's callbacks: the search, its parts, and their epochs.
+
+    Parameters
+    ----------
+    root : CallbackContext
+        Of the fit.
+    estimator : AdvBPClassifierCV
+    """
+
+    def __init__(self, root, estimator):
+        self._root, self._estimator = root, estimator
+
+    def begin(self, n_parts, n_epochs):
+        """Open the task of the search and one for each part."""
+        options = {"max_subtasks": n_parts, "sequential_subtasks": False}
+        self._search = self._root.subcontext(task_name="cross-validation", **options)
+        self._begun(self._search)
+        self._parts = [
+            self._begun(self._search.subcontext("nets", task_id=i, max_subtasks=int(n_epochs)))
+            for i in range(n_parts)
+        ]
+        return [partial(self._epoch_ended, part) for part in self._parts]
+
+    def _begun(self, task):
+        task.call_on_fit_task_begin(estimator=self._estimator)
+        return task
+
+    def _close(self, task):
+        task.call_on_fit_task_end(estimator=self._estimator)  # which cannot predict yet
+
+    def _epoch_ended(self, part):
+        self._close(self._begun(part.subcontext(task_name="epoch")))
+
+    def ended(self, part):
+        """Close the task of a part."""
+        self._close(self._parts[part])
+
+    def end(self):
+        """Close the task of the search."""
+        self._close(self._search)
 
 
 @contextmanager
@@ -237,7 +302,7 @@ def _members(net, folds, candidates):
     return [(Member(float(e), units[fold], streams[fold]), fold) for e, fold in candidates]
 
 
-def score_together(net, folds, scorer, candidates):
+def score_together(net, folds, scorer, candidates, epoch_ended=None):
     """Train nets as a stack, and score each on its fold.
 
     Parameters
@@ -245,6 +310,7 @@ def score_together(net, folds, scorer, candidates):
     net, folds, scorer
         As of `score_alone`.
     candidates : list of (Member, fold)
+    epoch_ended : callable or None, default=None
 
     Returns
     -------
@@ -253,7 +319,7 @@ def score_together(net, folds, scorer, candidates):
     start = time.perf_counter()
     members, of_fold = zip(*candidates, strict=True)
     X, target = (as_tensor(array, net.device_) for array in (folds.X, folds.target))
-    stack = Stack(clone_with_knowledge(net), members).train(X, target)
+    stack = Stack(clone_with_knowledge(net), members).train(X, target, epoch_ended)
     trained = time.perf_counter()
     scores = [0.0] * len(members)
     for fold in set(of_fold):

@@ -11,7 +11,13 @@ from sklearn.model_selection import check_cv
 from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 
 from sk_advbp.estimators.classifier import AdvBPClassifier
-from sk_advbp.estimators.cross_validation import Folds, cross_validated, results, selected
+from sk_advbp.estimators.cross_validation import (
+    Folds,
+    TaskProgress,
+    cross_validated,
+    results,
+    selected,
+)
 from sk_advbp.estimators.docstrings import shares_parameters
 from sk_advbp.parameters import check_seed, standard_deviation
 from sk_advbp.training.batches import ArrayDataset, Batches
@@ -226,9 +232,25 @@ class AdvBPClassifierCV(AdvBPClassifier):
         """
         with self._unchanged_on_error():
             rows = self._checked(X, y, sample_weight, fresh=True)
-            self._choose_epsilon(rows)
+            root = self._root_of_tasks(X, y)
+            self._choose_epsilon(rows, None if root is None else TaskProgress(root, self))
             self._train_on(rows)
+            if root is not None:
+                root.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
         return self
+
+    def _root_of_tasks(self, X, y):
+        """Open the task of the whole fit, for scikit-learn's callbacks; None without any."""
+        if not hasattr(self, "_skl_callbacks"):
+            return None
+        root = self._init_callback_context(max_subtasks=2)
+        root.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        return root
+
+    def _task_of_training(self, n_epochs):
+        """Return the training on all data as the second of two tasks, after the search."""
+        options = {"max_subtasks": n_epochs}
+        return self._callback_fit_ctx.subcontext(task_name="chosen epsilon", **options)
 
     @property
     def partial_fit(self):
@@ -268,7 +290,7 @@ class AdvBPClassifierCV(AdvBPClassifier):
         vars(net).update({name: vars(self)[name] for name in KNOWN})
         return net
 
-    def _choose_epsilon(self, rows):
+    def _choose_epsilon(self, rows, progress=None):
         """Find `epsilon_` by cross-validation on the `rows`."""
         X, target, sample_weight = rows
         epsilons = self._candidates(X, sample_weight)
@@ -287,7 +309,8 @@ class AdvBPClassifierCV(AdvBPClassifier):
         if sample_weight is not None and not all(sample_weight[test].any() for _, test in splits):
             raise ValueError("Every row of the test part of a fold has weight zero.")
         folds = Folds(X, y, target, sample_weight, splits)
-        table = cross_validated(self._net_of_folds(), folds, epsilons, self.scoring, self.n_jobs)
+        net = self._net_of_folds()
+        table = cross_validated(net, folds, epsilons, self.scoring, self.n_jobs, progress)
         chosen = selected(epsilons, table[0], self.selection)
         self.cv_results_ = results(epsilons, *table)
         self.epsilons_, self.epsilon_ = epsilons, float(epsilons[chosen])

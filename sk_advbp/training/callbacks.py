@@ -35,9 +35,7 @@ class SklearnCallbacks(Callback):
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Open the task of the whole fit."""
         data = {"X": X, "y": y}
-        self.root_ = net._init_callback_context(
-            max_subtasks=1 if net._incremental else net.max_epochs
-        )
+        self.root_ = net._task_of_training(1 if net._incremental else int(net.max_epochs))
         self.report_ = {"estimator": net, "reconstruction_attributes": dict, **data}
         self.root_.call_on_fit_task_begin(estimator=net, **data)
 

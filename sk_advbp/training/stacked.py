@@ -113,13 +113,15 @@ class Stack:
         closed_form = net._closed_form_of(net.module_)
         return partial(closed_form, weights=self.weights, biases=self.biases, perturb=perturb)
 
-    def train(self, X, target):
+    def train(self, X, target, epoch_ended=None):
         """Train all nets for `max_epochs`.
 
         Parameters
         ----------
         X : torch.Tensor of shape (n, n_features)
         target : torch.Tensor of shape (n,)
+        epoch_ended : callable or None, default=None
+            Called without arguments after each epoch.
 
         Returns
         -------
@@ -152,6 +154,8 @@ class Stack:
                     step = FusedStep(optimizer)
             self.loss_curves.append(means.value())
             self._check_finite("training loss", self.loss_curves[-1])
+            if epoch_ended is not None:
+                epoch_ended()
         sums = sum(p.detach().flatten(1).sum(1) for _, p in self.parameters)
         self._check_finite("sum of some weights", sums)
         return self
