@@ -16,6 +16,7 @@ __all__ = [
     "CONSTRAINTS",
     "PREFIXES",
     "check_clip",
+    "check_deviation",
     "check_device",
     "check_dtype",
     "check_epsilon",
@@ -146,8 +147,14 @@ def standard_deviation(X, sample_weight=None):
     Returns
     -------
     deviation : float64 ndarray of the shape of one sample
+        Infinite where squares are beyond float64.
     """
     weight = np.ones(X.shape[0]) if sample_weight is None else sample_weight
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _standard_deviation(X, weight)
+
+
+def _standard_deviation(X, weight):
     if not weight.all():
         X, weight = X[np.flatnonzero(weight)], weight[weight != 0]
     if sparse.issparse(X):
@@ -167,6 +174,13 @@ def standard_deviation(X, sample_weight=None):
     return np.where(low == high, 0.0, np.sqrt(np.maximum(variance, 0)))
 
 
+def check_deviation(deviation):
+    """Return the standard `deviation` of X; raise ValueError where it is not finite."""
+    if not np.isfinite(deviation).all():
+        raise ValueError("X has values too large for a standard deviation: scale it.")
+    return deviation
+
+
 def check_epsilon_unit(unit, X, sample_weight=None, shape=None):
     """Return what one of ε is in the units of `X`, as a float or an array of one sample's shape.
 
@@ -184,7 +198,7 @@ def check_epsilon_unit(unit, X, sample_weight=None, shape=None):
             return 1.0
         if X is None:
             raise ValueError("epsilon_unit='std' needs X as an array. Got a torch Dataset as X.")
-        return standard_deviation(X, sample_weight)
+        return check_deviation(standard_deviation(X, sample_weight))
     unit_ = check_array_parameter(unit, "epsilon_unit", shape or X.shape[1:], accepted)
     if not (np.isfinite(unit_).all() and np.min(unit_) >= 0):
         raise InvalidParameterError(f"epsilon_unit must be {accepted}. Got {unit!r}.")

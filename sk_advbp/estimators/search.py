@@ -19,7 +19,7 @@ from sk_advbp.estimators.cross_validation import (
     selected,
 )
 from sk_advbp.estimators.docstrings import shares_parameters
-from sk_advbp.parameters import check_seed, standard_deviation
+from sk_advbp.parameters import check_deviation, check_seed, standard_deviation
 from sk_advbp.training.batches import ArrayDataset, Batches
 from sk_advbp.training.stacked import KNOWN
 
@@ -265,7 +265,7 @@ class AdvBPClassifierCV(AdvBPClassifier):
     def _candidates(self, X, sample_weight):
         """Return the ε to try, ascending where they are automatic."""
         if isinstance(self.epsilons, numbers.Integral):
-            deviation = standard_deviation(X, sample_weight)
+            deviation = check_deviation(standard_deviation(X, sample_weight))
             return automatic_path(int(self.epsilons), self.epsilon_unit_, deviation)
         try:
             epsilons = np.array(self.epsilons, dtype=np.float64)

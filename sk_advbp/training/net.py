@@ -103,7 +103,8 @@ class AdversarialNet(Components):
         if isinstance(x, WeightedInput):
             x = x.x
         # Cast first: a device may not have the dtype in which x comes.
-        return torch.as_tensor(x).to(getattr(torch, self.dtype_)).to(self.device_)
+        x = x if torch.is_tensor(x) else torch.as_tensor(x, device="cpu")
+        return x.to(getattr(torch, self.dtype_)).to(self.device_)
 
     def _target(self, y):
         """Return the y side of a batch as the loss takes it, on the module's device."""
@@ -170,7 +171,7 @@ class AdversarialNet(Components):
         def loss_at(x):
             with self._autocast(self.amp):
                 y_pred = self.infer(x)
-            if not self._outputs_checked:
+            if not (self._outputs_checked or isinstance(self.module_, MultilayerPerceptron)):
                 check_outputs(y_pred, len(x), self._targets.n_outputs, self._of_net("criterion"))
                 self._outputs_checked = True
             y_pred = each_output(lambda t: t.to(getattr(torch, self.dtype_)), y_pred)
