@@ -104,7 +104,8 @@ class AdversarialNet(Components):
             x = x.x
         # Cast first: a device may not have the dtype in which x comes.
         x = x if torch.is_tensor(x) else torch.as_tensor(x, device="cpu")
-        return x.to(getattr(torch, self.dtype_)).to(self.device_)
+        dtype = getattr(torch, self.dtype_)
+        return (x if x.dtype is dtype else x.to(dtype)).to(self.device_)
 
     def _target(self, y):
         """Return the y side of a batch as the loss takes it, on the module's device."""
@@ -119,8 +120,10 @@ class AdversarialNet(Components):
         """Return what the module makes of the tensor `x`, which stays as it is.
 
         A module that works in place gets a copy: `x` may be memory of the user's, even a file.
+        What has been computed, as has the point of a gradient, is nobody's.
         """
-        return self.module_(x if is_plain(self.module_) else x.clone())
+        ours = x.grad_fn is not None or is_plain(self.module_)
+        return self.module_(x if ours else x.clone())
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Return Σwℓ/Σw over the batch; w = 1 where the batch has no weights."""
@@ -328,8 +331,10 @@ class AdversarialNet(Components):
         """
         if iterator is None:
             return
+        if self._training:
+            return self._run_epoch(iterator, training, prefix, step_fn, **fit_params)
         with self._running():
-            self._run_epoch(iterator, training, prefix, step_fn, **fit_params)
+            return self._run_epoch(iterator, training, prefix, step_fn, **fit_params)
 
     def _run_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         if training:
@@ -348,7 +353,8 @@ class AdversarialNet(Components):
                     self.history.record_batch(f"{prefix}_batch_size", get_len(batch[0]))
                     self.notify("on_batch_end", batch=batch, training=training, **step)
         if training:
-            self.t_ = vars(self).get("t_", 0) + means.n_rows
+            state = vars(self)
+            state["t_"] = state.get("t_", 0) + means.n_rows
         self.history.record(f"{prefix}_batch_count", len(means.weights))
         self._record(f"{prefix}_loss", means.mean_loss(), better=min)
         if training:

@@ -7,14 +7,6 @@ from sk_advbp.core.mlp import MultilayerPerceptron
 
 __all__ = ["is_plain"]
 
-HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-)
-HOOKS_OF_PARAMETERS = ("_backward_hooks", "_post_accumulate_grad_hooks")
-
 
 def is_plain(module):
     """Return whether the equations of `sk_advbp.core.backprop` are all that `module` does.
@@ -33,32 +25,49 @@ def is_plain(module):
     """
     if type(module) is not MultilayerPerceptron or _hooks_of_all_modules():
         return False
-    if any(map(_is_watched, module.modules())):
-        return False
-    if not all(map(_is_affine, module.layers)):
-        return False
-    parameters = [p for layer in module.layers for p in layer._parameters.values()]
+    # Asked in each epoch and prediction: the dictionaries themselves, as torch's own ways to
+    # go through parts and parameters take four times as long.
+    parts = [module]
+    for part in parts:
+        if part is not None:
+            if _is_watched(part.__dict__):
+                return False
+            parts += part._modules.values()
+    parameters = []
+    for layer in module.layers:
+        if type(layer) is not nn.Linear:
+            return False
+        parameters += map(layer._parameters.get, ("weight", "bias"))
     one_each = len(set(map(id, parameters))) == len(parameters)
     return one_each and all(map(_learns_unwatched, parameters))
 
 
 def _hooks_of_all_modules():
     """Return whether torch calls somebody for each module there is."""
-    return any(getattr(of_all_modules, f"_global{name}", None) for name in HOOKS)
+    return (
+        of_all_modules._global_forward_hooks
+        or of_all_modules._global_forward_pre_hooks
+        or of_all_modules._global_backward_hooks
+        or of_all_modules._global_backward_pre_hooks
+    )
 
 
 def _is_watched(part):
-    """Return whether a call of `part` is more than its class's ``forward``."""
-    return "forward" in vars(part) or any(getattr(part, name) for name in HOOKS)
-
-
-def _is_affine(layer):
-    """Return whether `layer` is W h + b of two parameters; pruning takes their names away."""
-    return type(layer) is nn.Linear and all(
-        type(layer._parameters.get(name)) is nn.Parameter for name in ("weight", "bias")
+    """Return whether a call of a `part`, its attributes, is more than its class's ``forward``."""
+    return (
+        part["_forward_hooks"]
+        or part["_forward_pre_hooks"]
+        or part["_backward_hooks"]
+        or part["_backward_pre_hooks"]
+        or "forward" in part
     )
 
 
 def _learns_unwatched(parameter):
-    hooked = any(getattr(parameter, name, None) for name in HOOKS_OF_PARAMETERS)
-    return parameter.requires_grad and not hooked
+    """Return whether it is a parameter, not what pruning left of one, and nobody's hook on it."""
+    return (
+        type(parameter) is nn.Parameter
+        and parameter.requires_grad
+        and not parameter._backward_hooks
+        and not parameter._post_accumulate_grad_hooks
+    )

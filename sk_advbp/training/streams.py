@@ -79,9 +79,7 @@ class WeightedMeans:
     def value(self):
         """Return the means so far, in float64, which not every device has."""
         values = torch.stack(self._values).numpy(force=True).astype(np.float64)
-        weights = np.stack([np.broadcast_to(_on_cpu(w), values.shape[1:]) for w in self._weights])
+        weights = np.ones(values.shape)
+        for of_batch, weight in zip(weights, self._weights, strict=True):
+            of_batch[:] = weight.numpy(force=True) if torch.is_tensor(weight) else weight
         return torch.from_numpy((values * weights).sum(0) / weights.sum(0))
-
-
-def _on_cpu(weight):
-    return weight.numpy(force=True) if torch.is_tensor(weight) else weight
