@@ -28,6 +28,7 @@ __all__ = ["Folds", "TaskProgress", "cross_validated", "results", "selected"]
 DENSE_BYTES = 2**28
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def selected(epsilons, scores, selection="best"):
     """Return the index of the ε that is chosen by its scores.
 
@@ -70,6 +71,7 @@ def _extreme(argument_of, epsilons, among):
     return int(candidates[argument_of(epsilons[candidates])])
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of scores that nothing but a sum makes infinite
 def results(epsilons, scores, fit_times, score_times):
     """Return ``cv_results_``, as `sklearn.model_selection.GridSearchCV` has it.
 

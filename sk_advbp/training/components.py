@@ -182,6 +182,12 @@ class Components(NeuralNet):
         kwargs = {name: python_number(value) for name, value in kwargs.items()}
         for group in args[0]:
             group.update({k: python_number(v) for k, v in group.items() if k != "params"})
+        largest = torch.finfo(getattr(torch, self.dtype_)).max
+        for name, value in kwargs.items():
+            if isinstance(value, float) and abs(value) > largest:
+                raise ValueError(
+                    f"{name} of the optimizer is too large for dtype({self.dtype_!r}). Got {value!r}."
+                )
         excluded = "foreach" in kwargs or kwargs.get("differentiable")
         if self.optimizer in FUSED_OPTIMIZERS and not excluded:
             kwargs.setdefault("fused", torch.device(self.device_).type in ("cpu", "cuda"))

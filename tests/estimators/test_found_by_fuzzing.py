@@ -59,6 +59,10 @@ REFUSED = {
         lambda: AdvBPRegressor(**QUICK, dtype="float32").fit(X, Y).partial_fit(X, 1e300 * (1 + Y)),
         r"y contains values too large for dtype\('float32'\)",
     ),
+    "a rate beyond float32": (
+        lambda: fitted(dtype="float32", lr=1e300, optimizer=torch.optim.RMSprop),
+        r"lr of the optimizer is too large for dtype\('float32'\)",
+    ),
     "a dataset without y": (
         lambda: adversarial_accuracy_score(fitted(), TensorDataset(torch.as_tensor(X)), None, 0.1),
         "must return exactly 2 values",

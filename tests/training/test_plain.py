@@ -229,6 +229,7 @@ def test_what_is_plain():
     assert is_plain(net.module_)
 
 
+@pytest.mark.filterwarnings("ignore")  # of shap's own
 @pytest.mark.xfail(
     reason="DeepExplainer needs activations that are modules: functions have no hooks",
     strict=True,
