@@ -186,7 +186,8 @@ class Components(NeuralNet):
         for name, value in kwargs.items():
             if isinstance(value, float) and abs(value) > largest:
                 raise ValueError(
-                    f"{name} of the optimizer is too large for dtype({self.dtype_!r}). Got {value!r}."
+                    f"{name} of the optimizer is too large for dtype({self.dtype_!r}). "
+                    f"Got {value!r}."
                 )
         excluded = "foreach" in kwargs or kwargs.get("differentiable")
         if self.optimizer in FUSED_OPTIMIZERS and not excluded:
