@@ -107,6 +107,12 @@ class OverfittingWatch(Callback):
         self.restore = restore
         self.random_state = random_state
 
+    _good_weights: dict[str, Tensor] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The weights of another epoch are for the end of the running training alone.
+        return {name: v for name, v in vars(self).items() if name != "_good_weights"}
+
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Begin anew, unless the training goes on from where another one ended."""
         if not is_classifier(net):
@@ -114,7 +120,7 @@ class OverfittingWatch(Callback):
         self.collapsed_epoch_: int | None = None
         if not (net.history and hasattr(self, "best_epoch_")):
             self.best_epoch_ = 0
-            self._good_weights: dict[str, Tensor] | None = None
+            self._good_weights = None
             self._best_pgd, self._fgsm_then = -math.inf, math.inf
 
     def on_epoch_end(

@@ -6,7 +6,7 @@ import math
 import numbers
 import secrets
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,15 +22,22 @@ if TYPE_CHECKING:
 
     from sk_advbp._types import Clip, Floats, Matrix, RandomState
 
+T = TypeVar("T")
+
 __all__ = [
     "CONSTRAINTS",
     "PREFIXES",
     "check_clip",
+    "check_deviation",
     "check_device",
+    "check_dtype",
     "check_epsilon",
     "check_epsilon_unit",
     "check_hidden_layer_sizes",
     "check_seed",
+    "has_float64",
+    "python_number",
+    "scaled_weight",
 ]
 
 # What may stand before the double underscore of a parameter.
@@ -52,20 +59,53 @@ _SHARE = Interval(numbers.Real, 0, 1, closed="both")
 _COUNT = Interval(numbers.Integral, 1, None, closed="left")
 
 
+def python_number(value: T) -> T:
+    """Return a number as Python's own, which torch takes everywhere; anything else as it is.
+
+    NumPy's scalars and fractions pass the checks of scikit-learn, which are of abstract numbers.
+    """
+    number: Any = value
+    if isinstance(value, (bool, np.bool_)):
+        number = bool(value)
+    elif isinstance(value, numbers.Integral):
+        number = int(value)
+    elif isinstance(value, numbers.Real):
+        number = float(value)
+    return number
+
+
 def check_device(device: str | torch.device) -> str:
     """Return the device string that `device` stands for; ``"auto"`` is CUDA where there is one."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         resolved = torch.device(device)
-        torch.empty(0, device=resolved)
+        torch.empty(1, device=resolved).tolist()  # "meta" has no values
     except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise InvalidParameterError(
             f"The 'device' parameter must be 'auto' or a torch device that this machine has, "
             f"such as 'cpu' or 'cuda:0'. Got {device!r}: {reason}"
         ) from error
-    return str(resolved)
+    return "cpu" if resolved.type == "cpu" else str(resolved)  # there is one
+
+
+def has_float64(device: str | torch.device) -> bool:
+    """Return whether `device` computes in float64, as Apple's ``"mps"`` does not."""
+    try:
+        torch.empty(0, dtype=torch.float64, device=device)
+    except (RuntimeError, TypeError):
+        return False
+    return True
+
+
+def check_dtype(dtype: str, device: str | torch.device) -> None:
+    """Raise InvalidParameterError for float64 where `device` does not have it."""
+    if dtype == "float64" and not has_float64(device):
+        raise InvalidParameterError(
+            f"dtype='float64' is not there on the device {device!r}, which takes 'float32' or "
+            "'auto'."
+        )
 
 
 def check_array_parameter(
@@ -93,6 +133,26 @@ def check_epsilon(epsilon: ArrayLike, shape: tuple[int, ...]) -> float | Floats:
     return epsilon_
 
 
+def scaled_weight(weight: Floats) -> Floats:
+    """Return weights of which the largest is in [1/2, 1): their ratios are all that counts.
+
+    Weights of 1e-50, or products of 1e200, would leave the range of what they are cast to. A
+    power of two changes no digit.
+
+    Parameters
+    ----------
+    weight : float64 ndarray of shape (n,)
+        Not negative.
+
+    Returns
+    -------
+    scaled : float64 ndarray of shape (n,)
+    """
+    _, exponent = np.frexp(weight.max(initial=0.0))
+    # Of the smallest numbers 2 to that power is beyond float64: by halves.
+    return np.ldexp(np.ldexp(weight, -(exponent // 2)), exponent // 2 - exponent)
+
+
 def standard_deviation(X: Matrix, sample_weight: Floats | None = None) -> Floats:
     """Return the weighted standard deviation of each feature; exactly 0 for a constant one.
 
@@ -104,8 +164,14 @@ def standard_deviation(X: Matrix, sample_weight: Floats | None = None) -> Floats
     Returns
     -------
     deviation : float64 ndarray of the shape of one sample
+        Infinite where squares are beyond float64.
     """
     weight = np.ones(X.shape[0]) if sample_weight is None else sample_weight
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _standard_deviation(X, weight)
+
+
+def _standard_deviation(X: Matrix, weight: Floats) -> Floats:
     if not weight.all():
         X, weight = X[np.flatnonzero(weight)], weight[weight != 0]
     if sparse.issparse(X):
@@ -123,6 +189,13 @@ def standard_deviation(X: Matrix, sample_weight: Floats | None = None) -> Floats
         low, high = X.min(axis=0), X.max(axis=0)
     # The mean of equal numbers may be rounded.
     return np.where(low == high, 0.0, np.sqrt(np.maximum(variance, 0)))
+
+
+def check_deviation(deviation: Floats) -> Floats:
+    """Return the standard `deviation` of X; raise ValueError where it is not finite."""
+    if not np.isfinite(deviation).all():
+        raise ValueError("X has values too large for a standard deviation: scale it.")
+    return deviation
 
 
 def check_epsilon_unit(
@@ -147,7 +220,7 @@ def check_epsilon_unit(
             return 1.0
         if X is None:
             raise ValueError("epsilon_unit='std' needs X as an array. Got a torch Dataset as X.")
-        return standard_deviation(X, sample_weight)
+        return check_deviation(standard_deviation(X, sample_weight))
     shape = shape or X.shape[1:]  # type: ignore[union-attr]  # one of them is there
     unit_ = check_array_parameter(unit, "epsilon_unit", shape, accepted)
     if not (np.isfinite(unit_).all() and np.min(unit_) >= 0):

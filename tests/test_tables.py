@@ -6,11 +6,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.feature_selection import VarianceThreshold
+from sklearn.impute import KNNImputer, MissingIndicator, SimpleImputer
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import (
+    Binarizer,
+    FunctionTransformer,
+    KBinsDiscretizer,
+    MaxAbsScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    RobustScaler,
+    StandardScaler,
+)
 
 from sk_advbp import AdvBPClassifier, AdvBPClassifierCV, AdvBPRegressor
 from sk_advbp.tables import epsilon_of_columns
@@ -147,3 +159,74 @@ def test_the_whole_table_through_a_pipeline():
     assert model[-1].n_features_in_ == 7
     assert list(model[-1].feature_names_in_) == list(transformer.get_feature_names_out())
     np.testing.assert_array_equal(model[-1].epsilon_unit_, [0] * 5 + [1] * 2)
+
+
+# ---- which columns stand for categories -----------------------------------------------
+
+GAPS = TABLE[NUMBERS].mask(np.random.default_rng(0).random((len(TABLE), len(NUMBERS))) < 0.2)
+
+
+class Unknown(TransformerMixin, BaseEstimator):
+    """Somebody's encoder: numbers or categories, nobody can tell."""
+
+    def fit(self, X, y=None):
+        self.fitted_ = True
+        return self
+
+    def transform(self, X):
+        return np.asarray(X)
+
+    def get_feature_names_out(self, names=None):
+        return names
+
+
+# Transformer of the numbers, and which of what it puts out moves.
+KNOWN = {
+    "passthrough": ("passthrough", [1, 1]),
+    "identity": (FunctionTransformer(feature_names_out="one-to-one"), [1, 1]),
+    "scaled": (make_pipeline(SimpleImputer(), RobustScaler()), [1, 1]),
+    "neighbours": (KNNImputer(), [1, 1]),
+    "indicator": (SimpleImputer(add_indicator=True), [1, 1, 0, 0]),
+    "scaled indicator": (
+        make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), MaxAbsScaler()),
+        [1, 1, 0, 0],
+    ),
+    "gaps alone": (MissingIndicator(), [0, 0]),
+    "components": (make_pipeline(SimpleImputer(), PCA(1)), [1]),
+    "selected": (make_pipeline(SimpleImputer(), VarianceThreshold()), [1, 1]),
+    "two values": (make_pipeline(SimpleImputer(), Binarizer()), [0, 0]),
+    "bins, scaled": (
+        make_pipeline(
+            SimpleImputer(),
+            KBinsDiscretizer(2, encode="onehot-dense", quantile_method="averaged_inverted_cdf"),
+            StandardScaler(),
+        ),
+        [0, 0, 0, 0],
+    ),
+    "nothing": ("drop", []),
+}
+
+
+@pytest.mark.parametrize("transformer, expected", KNOWN.values(), ids=KNOWN)
+def test_what_is_a_number(transformer, expected):
+    columns = ColumnTransformer([("of numbers", transformer, NUMBERS)])
+    np.testing.assert_array_equal(epsilon_of_columns(columns.fit(GAPS)), expected)
+
+
+UNKNOWN = {
+    "somebody's": Unknown(),
+    "inside": make_pipeline(SimpleImputer(), Unknown(), StandardScaler()),
+    "a function": FunctionTransformer(np.log1p, feature_names_out="one-to-one"),
+    "a union": make_union(SimpleImputer()),
+    "mixed with indicators": make_pipeline(SimpleImputer(add_indicator=True), PCA(2)),
+    "columns in columns": make_column_transformer((SimpleImputer(), NUMBERS)),
+}
+
+
+@pytest.mark.parametrize("transformer", UNKNOWN.values(), ids=UNKNOWN)
+def test_what_is_not_known_is_refused_by_name(transformer):
+    columns = ColumnTransformer([("theirs", transformer, NUMBERS)]).fit(GAPS)
+    with pytest.raises(ValueError, match=r"transformer 'theirs' may move: its .* a dict"):
+        epsilon_of_columns(columns, 0.1)
+    found = epsilon_of_columns(columns, {"theirs": 0.1})
+    assert (found == 0.1).all() and len(found) == columns.transform(GAPS).shape[1]

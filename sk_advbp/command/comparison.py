@@ -7,17 +7,18 @@ part and for adversarial examples of it, made against each net itself.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from skorch.callbacks import Callback
 
 from sk_advbp.command.datasets import load_data
-from sk_advbp.command.options import command_line
+from sk_advbp.command.measures import ATTACKS, PGD_STEPS, measure, table
+from sk_advbp.command.options import command_line, refuse_mixture
+from sk_advbp.command.tables import compared_on_table, is_table
 from sk_advbp.estimators import AdvBPClassifier
 from sk_advbp.robustness import AdversarialExamplesDisplay, RobustnessCurveDisplay
 from sk_advbp.robustness.images import drawable_shape
@@ -28,12 +29,10 @@ if TYPE_CHECKING:
 
     from skorch import NeuralNet
 
-    from sk_advbp._types import Floats
     from sk_advbp.command.datasets import TrainTest
-    from sk_advbp.core.attacks import Attack
+    from sk_advbp.command.measures import Row
 
-ATTACKS: tuple[Attack, ...] = ("fgsm", "pgd")
-PGD_STEPS = 20
+DEFAULT_EPSILON = 0.08
 CURVE_ROWS = 1000
 
 
@@ -80,37 +79,6 @@ def _plain_counter(total: int) -> Iterator[Callable[[], None]]:
         print(file=sys.stderr)
 
 
-class Row(NamedTuple):
-    """What is measured of one net; accuracies as shares of the test part."""
-
-    clean: float
-    fgsm: float
-    pgd: float
-    seconds: float
-
-
-def attacked(net: AdvBPClassifier, data: TrainTest, epsilon: float, attack: Attack) -> Floats:
-    """Return the test part, moved against `net`."""
-    return net.adversarial_examples(
-        data.X_test,
-        data.y_test,
-        epsilon=epsilon,
-        attack=attack,
-        n_steps=PGD_STEPS,
-        random_state=0,
-    )
-
-
-def measure(net: AdvBPClassifier, data: TrainTest, epsilon: float) -> Row:
-    """Fit `net` and return its `Row`."""
-    start = time.perf_counter()
-    net.fit(data.X_train, data.y_train)
-    seconds = time.perf_counter() - start
-    clean = net.score(data.X_test, data.y_test)
-    fgsm, pgd = (net.score(attacked(net, data, epsilon, attack), data.y_test) for attack in ATTACKS)
-    return Row(clean, fgsm, pgd, seconds)
-
-
 def compare(
     options: Namespace, data: TrainTest
 ) -> tuple[dict[str, list[Row]], dict[str, AdvBPClassifier]]:
@@ -149,26 +117,6 @@ def compare(
                 rows[method].append(measure(fitted, data, options.epsilon))
                 nets.setdefault(method, fitted)
     return rows, nets
-
-
-def table(rows: dict[str, list[Row]]) -> str:
-    """Return the table of means and, for several seeds, standard deviations, as text."""
-    titles = ("", "clean accuracy", "under FGSM", f"under PGD-{PGD_STEPS}", "seconds of fit")
-    lines: list[tuple[str, ...]] = [titles]
-    for method, of_seeds in rows.items():
-        *accuracies, seconds = zip(*of_seeds, strict=True)
-        cells = [mean_and_sd(100 * np.array(a), 1, " %") for a in accuracies]
-        lines.append((method, *cells, mean_and_sd(np.array(seconds), 2, "")))
-    width = max(len(cell) for line in lines for cell in line)
-    return "\n".join(
-        line[0].ljust(12) + "".join(cell.rjust(width + 2) for cell in line[1:]) for line in lines
-    )
-
-
-def mean_and_sd(values: Floats, digits: int, unit: str) -> str:
-    """Return mean ± standard deviation as text; of one value no deviation is known."""
-    deviation = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{values.mean():.{digits}f}{deviation}{unit}"
 
 
 def settings(options: Namespace, data: TrainTest, net: AdvBPClassifier) -> str:
@@ -244,6 +192,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     parser = command_line()
     options = parser.parse_args(argv)
+    refuse_mixture(parser, options, of_table=is_table(options.data))
+    if is_table(options.data):
+        try:
+            print(compared_on_table(options))
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
+        return
+    options.epsilon = options.epsilon or DEFAULT_EPSILON
     try:
         data = load_data(options.data)
     except (OSError, ValueError) as error:

@@ -16,6 +16,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.multiclass import type_of_target
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from os import PathLike
 
     from numpy.typing import NDArray
@@ -24,7 +25,15 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainTest", "load_data"]
 
-ACCEPTED = "X_train, y_train, X_test and y_test, or X and y"
+# The names of training and test data, ours and those of others: Keras, MedMNIST.
+PARTS = (
+    ("X_train", "y_train", "X_test", "y_test"),
+    ("x_train", "y_train", "x_test", "y_test"),
+    ("train_images", "train_labels", "test_images", "test_labels"),
+    ("train_data", "train_labels", "test_data", "test_labels"),
+)
+WHOLES = (("X", "y"), ("x", "y"), ("images", "labels"), ("data", "labels"), ("data", "target"))
+ACCEPTED = "X_train, y_train, X_test and y_test, or X and y, or names of Keras or MedMNIST"
 
 
 class TrainTest(NamedTuple):
@@ -57,7 +66,9 @@ def load_data(name_or_path: str | PathLike[str]) -> TrainTest:
         ``"mnist"``: all of MNIST through `sklearn.datasets.fetch_openml`, which downloads it
         once and keeps it; 60,000 training and 10,000 test images.
         Else the path of a NumPy ``.npz`` file with the arrays ``X_train``, ``y_train``,
-        ``X_test`` and ``y_test``, or with ``X`` and ``y``. The first axis counts the samples;
+        ``X_test`` and ``y_test``, or with ``X`` and ``y``; ``x_train``, as in Keras's files, and
+        ``train_images``, ``train_labels``, …, as in MedMNIST's, whose validation part is left
+        alone, do as well. Labels may be a column. The first axis counts the samples;
         the others, if more than one, are flattened. uint8 values are taken as pixels and
         divided by 255; other integers and booleans become float32 with their values, floating
         point numbers stay as they are.
@@ -94,7 +105,7 @@ def load_data(name_or_path: str | PathLike[str]) -> TrainTest:
             f"unknown data {name!r}: accepted are 'digits', 'mnist' and the path of a .npz file"
         )
     try:
-        return _from_arrays(_read_npz(name))
+        return _from_arrays(*_read_npz(name))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 
@@ -123,9 +134,8 @@ def _mnist_from_openml() -> TrainTest:
     return TrainTest(X[:60000], X[60000:], y[:60000], y[60000:], (28, 28))
 
 
-def _read_npz(path: str) -> dict[str, NDArray[Any]]:
-    """Return the accepted arrays in the file, by name."""
-    wanted = ("X_train", "y_train", "X_test", "y_test", "X", "y")
+def _read_npz(path: str) -> tuple[list[str], dict[str, NDArray[Any]]]:
+    """Return the names of all arrays in the file, and those of one accepted set of names."""
     try:
         # Opened here, as np.load leaves a damaged file open.
         with open(path, "rb") as file:
@@ -133,7 +143,8 @@ def _read_npz(path: str) -> dict[str, NDArray[Any]]:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("a lone array")
-            return {name: archive[name] for name in wanted if name in archive}
+            wanted = _accepted_names(archive.files)
+            return archive.files, {name: archive[name] for name in wanted}
     except OSError as error:
         raise OSError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
@@ -142,24 +153,31 @@ def _read_npz(path: str) -> dict[str, NDArray[Any]]:
         ) from error
 
 
-def _from_arrays(arrays: dict[str, NDArray[Any]]) -> TrainTest:
+def _accepted_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the first of the accepted sets of names that all are among `names`; else none."""
+    return next((wanted for wanted in (*PARTS, *WHOLES) if set(wanted) <= set(names)), ())
+
+
+def _from_arrays(names: Iterable[str], arrays: dict[str, NDArray[Any]]) -> TrainTest:
     """Check the arrays of a file and make them a training and a test part."""
-    if {"X_train", "y_train", "X_test", "y_test"} <= arrays.keys():
-        X_train, y_train = _samples(arrays, "X_train", "y_train")
-        X_test, y_test = _samples(arrays, "X_test", "y_test")
-        if X_train.shape[1:] != X_test.shape[1:]:
-            raise ValueError(
-                f"samples of X_train have shape {X_train.shape[1:]}, of X_test {X_test.shape[1:]}"
-            )
-        unseen = np.setdiff1d(y_test, y_train)
-        if unseen.size:
-            raise ValueError(f"y_test has labels that y_train has not: {unseen[:5].tolist()}")
-        return TrainTest(_rows(X_train), _rows(X_test), y_train, y_test, _image_shape(X_train))
-    if {"X", "y"} <= arrays.keys():
-        X, y = _samples(arrays, "X", "y")
+    if not arrays:
+        found = ", ".join(names) or "no array"
+        raise ValueError(f"accepted are the arrays {ACCEPTED}; found: {found}")
+    pairs = tuple(arrays)
+    if len(pairs) == 2:
+        X, y = _samples(arrays, *pairs)
         return _split(_rows(X), y, _image_shape(X))
-    found = ", ".join(arrays) or "none of them"
-    raise ValueError(f"accepted are the arrays {ACCEPTED}; found: {found}")
+    X_train, y_train = _samples(arrays, *pairs[:2])
+    X_test, y_test = _samples(arrays, *pairs[2:])
+    if X_train.shape[1:] != X_test.shape[1:]:
+        raise ValueError(
+            f"samples of {pairs[0]} have shape {X_train.shape[1:]}, of {pairs[2]} "
+            f"{X_test.shape[1:]}"
+        )
+    unseen = np.setdiff1d(y_test, y_train)
+    if unseen.size:
+        raise ValueError(f"{pairs[3]} has labels that {pairs[1]} has not: {unseen[:5].tolist()}")
+    return TrainTest(_rows(X_train), _rows(X_test), y_train, y_test, _image_shape(X_train))
 
 
 def _samples(
@@ -167,6 +185,8 @@ def _samples(
 ) -> tuple[NDArray[Any], Labels]:
     """Return two of the arrays, once they are known to be samples and their labels."""
     X, y = arrays[X_name], arrays[y_name]
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
     if X.dtype.kind not in "buif" or X.ndim < 2 or X.size == 0:
         raise ValueError(
             f"{X_name} has dtype {X.dtype} and shape {X.shape}; accepted are numbers of shape "

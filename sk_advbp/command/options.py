@@ -80,6 +80,12 @@ def _picture_file(text: str) -> Path:
     formats = sorted(FigureCanvasBase.get_supported_filetypes())
     if path.suffix[1:].lower() not in formats:
         raise argparse.ArgumentTypeError(f"{text!r} must end with one of: {', '.join(formats)}")
+    return _file_to_write(text)
+
+
+def _file_to_write(text: str) -> Path:
+    """Read the path of a file that can be written."""
+    path = Path(text)
     existed = path.exists()
     try:
         # Only opening tells: permission bits say nothing about a read-only disk.
@@ -93,18 +99,29 @@ def _picture_file(text: str) -> Path:
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "--data": {
-        "metavar": "NAME|FILE.npz",
+        "metavar": "NAME|FILE",
         "default": "digits",
         "help": "digits (default; comes with scikit-learn), mnist (downloaded from OpenML), or a "
-        "NumPy file with the arrays X_train, y_train, X_test and y_test, or X and y; uint8 "
-        "images are flattened and scaled to [0, 1]",
+        "NumPy file with the arrays X_train, y_train, X_test and y_test, or X and y, or named "
+        "as Keras or MedMNIST name them; uint8 images are flattened and scaled to [0, 1]. Or a "
+        "table, FILE.csv or FILE.parquet, of numbers and categories, with gaps or without; needs "
+        "pandas, and --target",
+    },
+    "--target": {
+        "metavar": "COLUMN",
+        "help": "of a table the column with the labels; epsilon then is chosen by cross-validation",
+    },
+    "--keep": {
+        "type": _file_to_write,
+        "metavar": "FILE.joblib",
+        "help": "of a table: keep the pipeline with the adversarial net of the first seed",
     },
     "--epsilon": {
         "type": _radius,
         "metavar": "EPS",
-        "default": 0.08,
         "help": "size of the perturbation, in training and in both attacks, in the units of the "
-        "data (default: %(default)s)",
+        "data (default: 0.08); of a table, in both attacks alone, in standard deviations of the "
+        "numbers (default: the largest that was chosen, or 0.1)",
     },
     "--activation": {
         "choices": list(ACTIVATIONS),
@@ -159,3 +176,14 @@ def command_line() -> Parser:
     for name, option in OPTIONS.items():
         parser.add_argument(name, **option)
     return parser
+
+
+def refuse_mixture(parser: Parser, options: argparse.Namespace, of_table: bool) -> None:
+    """Exit where options of tables and of other data are mixed."""
+    if of_table and options.target is None:
+        parser.error("argument --data: a table needs --target COLUMN, the column with the labels")
+    others = ("picture", "curve") if of_table else ("target", "keep")
+    kind = "other data than a table" if of_table else "a table, FILE.csv or FILE.parquet"
+    for name in others:
+        if getattr(options, name) is not None:
+            parser.error(f"argument --{name}: is for {kind}")

@@ -53,7 +53,8 @@ def input_gradient(loss: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """
     x = x.detach().requires_grad_()
     with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(loss(x), x, materialize_grads=True)
+        # A copy, as torch lets no operation in place have a leaf.
+        (gradient,) = torch.autograd.grad(loss(x.clone()), x, materialize_grads=True)
     return gradient
 
 

@@ -16,9 +16,11 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length
+from skorch.dataset import unpack_data
 
 from sk_advbp.core.attacks import ATTACKS, Objective, perceptron_gradient
-from sk_advbp.parameters import check_clip, check_epsilon, check_seed
+from sk_advbp.estimators.frames import array_of, as_array_like, frame_like, is_frame
+from sk_advbp.parameters import check_clip, check_epsilon, check_seed, python_number, scaled_weight
 from sk_advbp.training.batches import ArrayDataset, dense, is_dataset
 from sk_advbp.training.reach import Reach
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, Literal
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
     from torch import Generator, Tensor
     from torch.nn import Module
     from torch.utils.data import Dataset
@@ -74,16 +76,13 @@ def evaluation_mode(module: Module, device: torch.device) -> Iterator[None]:
 def in_form_of(X: Any, x: Matrix, moved: Floats) -> Floats:
     """Return `moved` as an array like `X`, which validation had made `x`.
 
-    A value that did not move keeps all the digits that it had in `X`, and a DataFrame its
+    A value that did not move keeps all the digits that it had in `X`, and a frame its kind and
     names.
     """
-    original = X.numpy(force=True) if torch.is_tensor(X) else X
-    original = dense(original)
+    original = array_of(X.numpy(force=True) if torch.is_tensor(X) else X)
     if original.dtype == np.float64 and moved.dtype != np.float64:
         moved = np.where(moved == dense(x), original, moved)
-    if hasattr(X, "columns") and hasattr(X, "iloc"):
-        return type(X)(moved, index=X.index, columns=X.columns)
-    return moved
+    return frame_like(X, moved) if is_frame(X) else moved
 
 
 class AdversaryMixin(Net):
@@ -138,8 +137,8 @@ class AdversaryMixin(Net):
         -------
         X_adversarial : ndarray of the shape of X
             Of dtype float64 where X is, else of dtype `dtype_`; dense where X is sparse, a
-            DataFrame where X is one. Beyond the digits of `dtype_` only values that did not
-            move are kept.
+            frame of the kind of X where X is one. Beyond the digits of `dtype_` only values that
+            did not move are kept.
 
         Raises
         ------
@@ -163,7 +162,7 @@ class AdversaryMixin(Net):
         array([[0.25, 0.75]])
         """
         self.check_is_fitted()
-        x = self._validated(X, reset=False)
+        x, y = self._validated(X, reset=False), as_array_like(y)
         check_consistent_length(x, y)
         options: dict[str, Any] = {"epsilon": epsilon, "attack": attack, "norm": norm, "clip": clip}
         options |= {"n_steps": n_steps, "step_size": step_size, "n_restarts": n_restarts}
@@ -175,6 +174,8 @@ class AdversaryMixin(Net):
             dataset = ArrayDataset(x, None if predicted else self._attacked_target(x, y))
             batches = self._attacked_batches(dataset, predicted=predicted, **options)
             moved = torch.cat([moved.cpu() for _, moved in batches]).numpy()
+        if not np.isfinite(moved).all():
+            raise ValueError(f"X moved by epsilon is too large for dtype({self.dtype_!r}).")
         return in_form_of(X, x, moved)
 
     def _attacked_accuracy(
@@ -186,6 +187,8 @@ class AdversaryMixin(Net):
     ) -> float:
         """Return the accuracy under attack, which is at rest where a sample is fooled.
 
+        A label that the net does not know counts as an error, as in `accuracy_score`.
+
         Parameters
         ----------
         X, y, sample_weight : array-like
@@ -195,18 +198,36 @@ class AdversaryMixin(Net):
             As of `adversarial_examples`.
         """
         self.check_is_fitted()
+        dataset: Any
+        rows: Any = slice(None)
         if is_dataset(X):
             dataset = X
+            n = len(dataset)
         else:
-            X = self._validated(X, reset=False)
-            check_consistent_length(X, y)
+            x, y = self._validated(X, reset=False), as_array_like(y)
+            check_consistent_length(x, y)
+            rows, known = self._known_rows(y)
             if sample_weight is not None:
-                sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-            dataset = ArrayDataset(X, self._attacked_target(X, y))
+                sample_weight = scaled_weight(
+                    _check_sample_weight(
+                        as_array_like(sample_weight), x, dtype=np.float64, ensure_non_negative=True
+                    )
+                )
+            dataset, n = ArrayDataset(x[rows], known), x.shape[0]
+        correct = np.zeros(n, dtype=bool)
         with evaluation_mode(self.module_, torch.device(self.device_)):
             batches = self._attacked_batches(dataset, until_fooled=True, **options)
             fooled = [objective.judge(moved)[1].cpu() for objective, moved in batches]
-        return float(np.average(~torch.cat(fooled).numpy(), weights=sample_weight))
+        if fooled:
+            correct[rows] = ~torch.cat(fooled).numpy()
+        return float(np.average(correct, weights=sample_weight))
+
+    def _known_rows(self, y: MatrixLike | None) -> tuple[NDArray[np.intp], NDArray[np.number]]:
+        """Return the rows whose label the net knows, and their targets: it errs on any other."""
+        self.check_is_fitted()
+        target, known = self._targets.known(self._checked_targets(as_array_like(y)))
+        rows = np.flatnonzero(known)
+        return rows, target[rows]
 
     def _attacked_batches(
         self,
@@ -237,7 +258,8 @@ class AdversaryMixin(Net):
         An activation of some 4 MB is memory that is used again; one of 32 MB is asked of the
         system each time, and a row count that is no multiple of 64 slows the products down.
         """
-        x, target = self._input(batch[0]), self._target(batch[1])
+        x, target = unpack_data(batch)
+        x, target = self._input(x), self._target(target)
         if not self._has_own_module or x.device.type != "cpu":
             return iter([(x, target)])
         rows = max(1, self._rows_at_once() // 512) * 64
@@ -254,7 +276,7 @@ class AdversaryMixin(Net):
         **of_pgd: Any,
     ) -> tuple[Attack, dict[str, Any]]:
         """Return the attack's name and its arguments, checked and as tensors."""
-        given = {"attack": attack, "norm": norm, "step_size": step_size} | of_pgd
+        given = {"attack": attack, "norm": norm, "step_size": python_number(step_size)} | of_pgd
         constraints = {name: _CONSTRAINTS[name] for name in given}
         validate_parameter_constraints(constraints, given, "adversarial_examples")
         if isinstance(clip, str) and clip != "same":
@@ -269,7 +291,7 @@ class AdversaryMixin(Net):
         if attack == "pgd":
             n_steps = of_pgd["n_steps"]
             generators = restart_generators(of_pgd["n_restarts"], of_pgd["random_state"])
-            move |= {"n_steps": n_steps, "step_size": step_size or 2.5 / n_steps}
+            move |= {"n_steps": n_steps, "step_size": python_number(step_size or 2.5 / n_steps)}
             move["generators"] = generators
         return attack, move
 

@@ -23,11 +23,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
+from sk_advbp.core.mlp import MultilayerPerceptron
 from sk_advbp.core.optimizers import ELEMENTWISE_OPTIMIZERS
 from sk_advbp.core.perturbation import displace
 from sk_advbp.estimators._documentation import documentation_address
 from sk_advbp.estimators.adversary import AdversaryMixin
 from sk_advbp.estimators.few_rows import FewRows
+from sk_advbp.estimators.fitted import FittedAttributes
 from sk_advbp.estimators.saving import SavingMixin
 from sk_advbp.estimators.training_data import Rows, TrainingData
 from sk_advbp.parameters import (
@@ -35,15 +37,18 @@ from sk_advbp.parameters import (
     PREFIXES,
     check_clip,
     check_device,
+    check_dtype,
     check_epsilon,
     check_hidden_layer_sizes,
     check_seed,
+    python_number,
     standard_deviation,
 )
 from sk_advbp.training.batches import ArrayDataset, is_dataset
 from sk_advbp.training.net import AdversarialNet
+from sk_advbp.training.outputs import first_output
 from sk_advbp.training.reach import Reach
-from sk_advbp.training.state import let_go_of_graph
+from sk_advbp.training.state import CALLBACK_CONTEXT, let_go_of_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -94,7 +99,6 @@ KNOWLEDGE = (
     "_sparse_labels",
     "_reach",
 )
-CALLBACK_CONTEXT = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
 
 
 def _names_in_signature(estimator_class: type) -> set[str]:
@@ -116,7 +120,13 @@ def _is_of_component(name: str) -> bool:
 
 
 class AdversarialEstimator(
-    TrainingData, AdversaryMixin, SavingMixin, FewRows, CallbackSupportMixin, AdversarialNet
+    TrainingData,
+    FittedAttributes,
+    AdversaryMixin,
+    SavingMixin,
+    FewRows,
+    CallbackSupportMixin,
+    AdversarialNet,
 ):
     """The scikit-learn side of the net: see `AdvBPClassifier` for the parameters.
 
@@ -182,7 +192,8 @@ class AdversarialEstimator(
         that goes on, by ``warm_start`` or ``partial_fit``, refuses another value of them.
 
         While a fit is running, a callback's change of ``lr`` or ``optimizer__…`` takes
-        effect at once, as in skorch.
+        effect at once, as in skorch, and one of ``module__…`` or ``criterion__…`` builds them and
+        the optimizer anew. Those of ``callbacks__…`` are the callbacks' own.
 
         Returns
         -------
@@ -196,15 +207,29 @@ class AdversarialEstimator(
                     f"{known!r}."
                 )
         self.__dict__.update(params)
+        own = self.__dict__.get("callbacks_", ())
+        there = {f"callbacks__{name}" for name, _ in own}
+        live = {k: v for k, v in params.items() if "__".join(k.split("__")[:2]) in there}
+        if live:
+            self._set_params_callback(**live)
         if self._training:
-            self._apply_virtual_params(params)
+            self._apply_at_once(params)
         return self
+
+    def _apply_at_once(self, params: dict[str, Any]) -> None:
+        """Let a running training see new parameters of the optimizer, or build components anew."""
+        self._apply_virtual_params(params)
+        changed = {name.partition("__")[0] for name in params if _is_of_component(name)}
+        if kinds := changed & {"module", "compile", "criterion"}:
+            self._build_anew(kinds)
+            self._built_from = self._building_parameters()
 
     def _check_parameters(self) -> None:
         """Raise InvalidParameterError, or TypeError for an unknown name, before any training."""
         self.check_training_readiness()
         self._check_names()
-        parameters = self.get_params(deep=False)
+        # scikit-learn's check asks NumPy about numbers that NumPy may not know.
+        parameters = {k: python_number(v) for k, v in self.get_params(deep=False).items()}
         validate_parameter_constraints(self._parameter_constraints, parameters, type(self).__name__)
         check_hidden_layer_sizes(self.hidden_layer_sizes)
         if self.early_stopping and self.callbacks == "disable":
@@ -242,14 +267,21 @@ class AdversarialEstimator(
     def _perceptron_parameters(self) -> dict[str, Any]:
         return {
             "in_features": getattr(self, "n_features_in_", None),
-            "out_features": self._targets.n_outputs,
+            "out_features": self._n_outputs_or_none(),
             "hidden_layer_sizes": check_hidden_layer_sizes(self.hidden_layer_sizes),
             "activation": self.activation,
-            "dropout": self.dropout,
-            "input_dropout": self.input_dropout,
+            "dropout": python_number(self.dropout),
+            "input_dropout": python_number(self.input_dropout),
             "n_nets": None if self._n_asked == 1 else self._n_asked,
             "output": self._kind_of_output(),
         }
+
+    def _n_outputs_or_none(self) -> int | None:
+        """Return the number of outputs; None where no targets were seen."""
+        try:
+            return self._targets.n_outputs
+        except AttributeError:
+            return None
 
     def initialize(self) -> Self:
         """Build the parts of the net, as skorch does, and note what they are built from."""
@@ -293,9 +325,11 @@ class AdversarialEstimator(
         **announced: Any,
     ) -> Self:
         """Check everything, then train: from the start where `fresh`, else from where it is."""
-        with self._unchanged_on_error(fresh):
-            data = self._checked(X, y, sample_weight, fresh=fresh, **announced)
-            self._train_on(data, fresh=fresh, incremental=incremental)
+        # A net that was initialized, or loaded, goes on from there although no data were seen.
+        kept = self.initialized_ and (incremental or self.warm_start)
+        with self._unchanged_on_error(kept):
+            data = self._checked(X, y, sample_weight, fresh=fresh, kept=kept, **announced)
+            self._train_on(data, kept=kept, incremental=incremental)
         return self
 
     def _checked(
@@ -305,29 +339,34 @@ class AdversarialEstimator(
         sample_weight: ArrayLike | None,
         *,
         fresh: bool,
+        kept: bool = False,
         **announced: Any,
     ) -> training_data.Rows | training_data.Samples:
         """Return the training data, when parameters and data have passed all checks."""
         self._check_parameters()
-        if fresh:
+        if not kept:
             self._forget_fit()
             self.device_ = check_device(self.device)
+            check_dtype(self.dtype, self.device_)
         return self._let_in(X, y, sample_weight, fresh=fresh, **announced)
+
+    def _task_of_training(self, n_epochs: int) -> Any:
+        """Return what scikit-learn's callbacks see the training as: the root of all tasks."""
+        return self._init_callback_context(max_subtasks=n_epochs)
 
     def _train_on(
         self,
         data: training_data.Rows | training_data.Samples,
         *,
-        fresh: bool,
+        kept: bool = False,
         incremental: bool = False,
     ) -> None:
-        """Train on `Rows` or `Samples`."""
+        """Train on `Rows` or `Samples` the net that is there, where it is `kept`, or a new one."""
         dataset, target = self._dataset_of(data)
         self._reach = self._reach_of_training()
-        if fresh and self._warns_of_epsilon and isinstance(data, Rows):
+        if not kept and self._warns_of_epsilon and isinstance(data, Rows):
             self._warn_of_epsilon(data)
-        displacement = self._displacement()
-        if fresh:
+        if not kept:
             self.generator_ = torch.Generator().manual_seed(check_seed(self.random_state))
             self.initialize()
         else:
@@ -335,7 +374,6 @@ class AdversarialEstimator(
             self._reapply_optimizer_parameters()
             if not incremental:
                 self._initialize_callbacks()
-        self._displace = displacement
         self.train(dataset, target, incremental=incremental)
 
     def _reach_of_training(self) -> Reach:
@@ -371,7 +409,8 @@ class AdversarialEstimator(
         reach = self._reach
         if self._n_asked > 1:  # the rows have an axis of nets
             reach = reach._replace(epsilon=np.reshape(reach.epsilon, (1, 1, -1)))
-        options = {"random_start": self.random_start, "perturbation": self.perturbation}
+        start = python_number(self.random_start)
+        options = {"random_start": start, "perturbation": self.perturbation}
         return partial(displace, **reach.on(self.device_, self.dtype_), **options)
 
     def _forget_fit(self) -> None:
@@ -381,10 +420,10 @@ class AdversarialEstimator(
                 del self.__dict__[name]
 
     @contextmanager
-    def _unchanged_on_error(self, fresh: bool) -> Iterator[None]:
-        """Leave the estimator as it was where the body raises."""
+    def _unchanged_on_error(self, kept: bool = False) -> Iterator[None]:
+        """Leave the estimator as it was where the body raises; with the net, if it is `kept`."""
         before, n_epochs = dict(self.__dict__), len(self.history_ or ())
-        if not fresh:
+        if kept:
             let_go_of_graph(self.module_)
             trained = ("module_", "criterion_", "optimizer_", "generator_")
             # In one call, so that the copied optimizer steps the copied weights.
@@ -395,7 +434,7 @@ class AdversarialEstimator(
             before |= {k: v for k, v in self.__dict__.items() if k in CALLBACK_CONTEXT}
             self.__dict__.clear()
             self.__dict__.update(before)
-            if not fresh:
+            if kept:
                 del self.history[n_epochs:]
             raise
 
@@ -422,9 +461,12 @@ class AdversarialEstimator(
 
     def _rows_at_once(self) -> int:
         """Return how many rows to predict at a time within `PREDICTION_BYTES`."""
-        if not self._has_own_module:
+        if not self.initialized_:
+            self.check_is_fitted()
+        if not isinstance(self.module_, MultilayerPerceptron):
             return self.batch_size if self.batch_size > 0 else 1024
-        widest = max(self.n_features_in_, *(layer.bias.numel() for layer in self.module_.layers))
+        widest = max(self.n_features_in_, *(layer.out_features for layer in self.module_.layers))
+        widest *= self._n_nets or 1
         return max(1, PREDICTION_BYTES // (widest * np.dtype(self.dtype_).itemsize))
 
     # ---- several nets ----------------------------------------------------------------
@@ -475,9 +517,20 @@ class AdversarialEstimator(
         if not is_dataset(X):
             X = X if self._is_valid(X) else self._validated(X, reset=False)
             if self._takes_at_once(X):
-                return self._output(X)
+                return self._finite(self._output(X))
             X = ArrayDataset(X)
-        return torch.cat(list(self.forward_iter(X, training=False, device="cpu")))
+        outputs = map(first_output, self.forward_iter(X, training=False, device="cpu"))
+        return self._finite(torch.cat(list(outputs)))
+
+    def _finite(self, output: Tensor) -> Tensor:
+        """Return the `output`; raise ValueError where it has overflowed."""
+        # -inf may be meant, as the logit of a class that is ruled out.
+        overflown = output.numel() and not output.amax() < math.inf
+        if overflown and not sklearn.get_config()["assume_finite"]:
+            raise ValueError(
+                "The output of the net is not finite: X has values that are too large for it."
+            )
+        return output
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         return BaseEstimator.__repr__(self, N_CHAR_MAX)

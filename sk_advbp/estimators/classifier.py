@@ -23,7 +23,9 @@ from sk_advbp.estimators.output_scores import (
     subset_accuracy,
 )
 from sk_advbp.estimators.targets import LabelMatrix, Labels, checked_classes
+from sk_advbp.parameters import scaled_weight
 from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput, is_dataset
+from sk_advbp.training.outputs import first_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -140,7 +142,8 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         more than two axes. Its parameters are given as ``module__…``.
     criterion : torch loss class or None, default=None
         None follows from `output`. Yours takes logits and encoded labels, or an indicator matrix
-        of floats, and is built with ``reduction="none"``.
+        of floats, and is built with ``reduction="none"``. For ``NLLLoss`` a `module` returns
+        probabilities, as in skorch, or their logarithms, as in torch.
     optimizer : torch.optim.Optimizer class, default=torch.optim.Adam
         Its parameters are given as ``optimizer__…``, such as ``optimizer__weight_decay``.
         Fused where torch has that.
@@ -243,13 +246,33 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         What was recorded in each epoch.
     n_iter_ : int
         Number of epochs that were run.
+    t_ : int
+        Number of rows that were learnt from, counted in each epoch.
     loss_curve_ : list of float
         Mean of the minimised loss in each epoch; of several nets the mean of theirs, each by
         itself.
+    loss_ : float
+        The last of `loss_curve_`.
+    best_loss_ : float or None
+        The smallest of `loss_curve_`; None where data were held out.
     validation_scores_ : list of float or None
         Accuracy on the held-out data after each epoch, weighted as the loss is (of several labels
         a row the share of rows of which all are right); of several nets
         that of their one answer, as ``valid_loss`` in the history is its loss.
+    best_validation_score_ : float or None
+        The largest of `validation_scores_`.
+    validation_loss_curve_ : list of float or None
+        Mean of the loss on the held-out data after each epoch, without a perturbation; None where
+        nothing was held out.
+    n_outputs_ : int
+        Number of outputs of the net: one a class, and two at least, or one a label.
+    n_layers_ : int
+        Number of layers of the package's perceptron, with input and output.
+    coefs_, intercepts_ : list of ndarray of shape (in, out), and of shape (out,)
+        Copies of the weights and biases of the package's perceptron, of several nets
+        (n_nets, in, out) and (n_nets, out). Not there with `module`.
+    out_activation_ : {"softmax", "logistic", "identity"}
+        As `output`; ``"identity"`` of a regressor.
     estimators_ : list of `n_nets` fitted AdvBPClassifier
         The nets by themselves, to look at their disagreement. Made anew at each access.
     device_ : str
@@ -427,7 +450,8 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
             As for ``fit``.
         classes : array-like of shape (n_classes,) or None, default=None
             All the labels that will come, of an indicator matrix the numbers of its columns.
-            Needed at the first call, unless the parameter `classes` has them.
+            Needed at the first call, unless the parameter `classes` has them, or ``initialize``
+            has built a net for the labels of this call.
 
         Returns
         -------
@@ -439,7 +463,7 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
             As for ``fit``; and for labels that were not announced.
         """
         fresh = not self.__sklearn_is_fitted__()
-        if fresh and classes is None and self.classes is None:
+        if not self.initialized_ and classes is None and self.classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         return self._fit(X, y, sample_weight, fresh=fresh, incremental=True, classes=classes)
 
@@ -465,6 +489,8 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         if classes is None:
             classes = self.classes
         announced = None if classes is None else np.unique(classes)
+        if announced is not None and not announced.size:
+            raise ValueError(f"classes must have at least one label. Got {classes!r}.")
         if fresh:
             self._target_shape, self._sparse_labels = y.shape[1:], sparse.issparse(y)
             self.classes_inferred_ = self._classes_of(y, announced)
@@ -523,10 +549,10 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
             raise ValueError(
                 f"class_weight must have finite values >= 0. Got {self.class_weight!r}."
             )
-        return per_class[target]
+        return scaled_weight(per_class)[target]
 
     def _default_criterion(self) -> type[nn.Module]:
-        return LogisticOutputLoss if self._target_shape else CRITERIA[self.output]
+        return LogisticOutputLoss if self._target_shape else CRITERIA[self._of_net("output")]
 
     def _kind_of_output(self) -> Output:
         if self._target_shape:
@@ -561,17 +587,22 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
 
     def _get_predict_nonlinearity(self) -> Callable[[Tensor], Tensor]:
         """Return the map from logits to probabilities."""
+        self.check_is_fitted()
         if callable(self.predict_nonlinearity):
             return self.predict_nonlinearity
         if self.predict_nonlinearity is None:
             return lambda logits: logits
         if self._target_shape:
             return torch.sigmoid
+        if isinstance(self.criterion_, nn.NLLLoss) and not self._has_own_module:
+            return lambda output: output.exp() if (output <= 0).all() else output
         return lambda logits: self._scores(logits).softmax(1)
 
     def _log_probabilities(self, logits: Tensor) -> Tensor:
         if self._target_shape:
             return F.logsigmoid(logits)
+        if isinstance(self.criterion_, nn.NLLLoss):
+            return self._log_of_probabilities(logits)
         return F.log_softmax(self._scores(logits), dim=1)
 
     def _scores(self, logits: Tensor) -> Tensor:
@@ -617,8 +648,14 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
         proba : ndarray of shape (n_samples, n_classes), of dtype `dtype_`
             Rows sum to 1, but for several labels a row, each with a probability of its own.
         """
-        proba = self._get_predict_nonlinearity()(self._logits(X)).numpy()
-        return np.ones((len(proba), 1), proba.dtype) if len(self.classes_) == 1 else proba
+        proba = self._get_predict_nonlinearity()(self._logits(X))
+        if not torch.is_tensor(proba):
+            raise TypeError(
+                "predict_nonlinearity must return a tensor. Got "
+                f"{type(proba).__name__} from {self.predict_nonlinearity!r}."
+            )
+        array: Floats = proba.numpy()
+        return np.ones((len(array), 1), array.dtype) if len(self.classes_) == 1 else array
 
     def predict_log_proba(self, X: Samples) -> Floats:
         """Predict the logarithm of the probability of each class.
@@ -633,7 +670,8 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
             Finite where the probability itself rounds to zero.
         """
         if self.predict_nonlinearity != "auto":
-            return np.log(self.predict_proba(X))
+            with np.errstate(divide="ignore", invalid="ignore"):  # what is no probability
+                return np.log(self.predict_proba(X))
         proba = self._log_probabilities(self._logits(X)).numpy()
         return np.zeros((len(proba), 1), proba.dtype) if len(self.classes_) == 1 else proba
 
@@ -652,12 +690,15 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
 
     def _row_losses(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (loss, misclassified), each of shape (n,)."""
-        logits = self.module_(x)
-        return self.criterion_(logits, target), self._errs(logits, target)
+        logits = first_output(self._outputs(x))
+        return self._losses(logits, target), self._errs(logits, target)
 
     def _answers(self, logits: Tensor) -> Tensor:
         """Return the encoded labels that are predicted, those of several nets side by side."""
-        return (logits > 0).to(logits.dtype) if self._target_shape else logits.argmax(-1)
+        if self._target_shape:
+            return (logits > 0).to(logits.dtype)
+        # Of one class alone there are two outputs, and one prediction.
+        return logits.argmax(-1).clamp_(max=len(self.classes_) - 1)
 
     def _errs(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return whether a row's label, or any of its labels, is predicted wrongly."""

@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,9 +29,10 @@ from sk_advbp.training.streams import Member, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Literal, TypeAlias
+    from typing import Any, Literal, TypeAlias
 
     from numpy.typing import NDArray
+    from sklearn.callback import CallbackContext
 
     from sk_advbp._types import Floats, Matrix
     from sk_advbp.estimators.classifier import AdvBPClassifier
@@ -41,13 +43,15 @@ if TYPE_CHECKING:
     Scorer = Callable[..., float]
     Selection = Literal["best", "one_se"]
     Outcome = Sequence[list[float]]
+    EpochEnded = Callable[[], object]
 
-__all__ = ["Folds", "cross_validated", "results", "selected"]
+__all__ = ["Folds", "TaskProgress", "cross_validated", "results", "selected"]
 
 # A sparse X that takes more memory than this as a dense one is not trained on in stacks.
 DENSE_BYTES = 2**28
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def selected(epsilons: Floats, scores: Floats, selection: Selection = "best") -> int:
     """Return the index of the ε that is chosen by its scores.
 
@@ -92,6 +96,7 @@ def _extreme(
     return int(candidates[argument_of(epsilons[candidates])])
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of scores that nothing but a sum makes infinite
 def results(
     candidates: dict[str, NDArray[np.number]],
     scores: Floats,
@@ -155,6 +160,7 @@ def cross_validated(
     epsilons: Floats,
     scoring: str | Scorer | None = None,
     n_jobs: int | None = None,
+    progress: Progress | None = None,
 ) -> Floats:
     """Fit every ε on every fold and return what the nets score on the rest.
 
@@ -167,6 +173,7 @@ def cross_validated(
     epsilons : ndarray of shape (n_epsilons,)
     scoring : str, callable or None, default=None
     n_jobs : int or None, default=None
+    progress : Progress or None, default=None
 
     Returns
     -------
@@ -184,21 +191,84 @@ def cross_validated(
         parts = stacks(net, [member for member, _ in candidates], jobs)
     else:
         parts = [[i] for i in range(len(cells))]
-    task = delayed(score_together if together else score_alone)
-    with _threads_shared_by(jobs if together else 1):
-        outcomes = Parallel(n_jobs=n_jobs, prefer="threads" if together else None)(
-            task(net, folds, scorer, [candidates[i] for i in part]) for part in parts
-        )
+    progress = Progress() if progress is None else progress
+    ticks = progress.begin(len(parts), net.max_epochs if together else 0)
+    task = delayed(score_together) if together else delayed(score_alone)
+    calls = (
+        task(net, folds, scorer, [candidates[i] for i in part], *([tick] if together else []))
+        for part, tick in zip(parts, ticks, strict=True)
+    )
     table = np.empty((3, len(epsilons), len(folds.splits)))
-    for part, outcome in zip(parts, outcomes, strict=True):
-        for i, *values in zip(part, *outcome, strict=True):
-            table[:, *cells[i]] = values
+    workers = {"prefer": "threads" if together else None, "return_as": "generator"}
+    with _threads_shared_by(jobs if together else 1):
+        for number, outcome in enumerate(Parallel(n_jobs=n_jobs, **workers)(calls)):
+            for i, *values in zip(parts[number], *outcome, strict=True):
+                table[:, *cells[i]] = values
+            progress.ended(number)
+    progress.end()
     return table
 
 
 # Torch's number of threads is one for the process. Of searches that overlap, the first notes it.
 SHARING = threading.Lock()
 NUMBERS_BEFORE: list[int] = []
+
+
+class Progress:
+    """Nobody who wants to know how far a cross-validation is."""
+
+    def begin(self, n_parts: int, n_epochs: int) -> Sequence[EpochEnded | None]:
+        """Return for each part what is to be called after an epoch of it, or None."""
+        return [None] * n_parts
+
+    def ended(self, part: int) -> None:
+        """Take note that a part has ended."""
+
+    def end(self) -> None:
+        """Take note that all parts have."""
+
+
+class TaskProgress(Progress):
+    """Tasks of scikit-learn's callbacks: the search, its parts, and their epochs.
+
+    Parameters
+    ----------
+    root : CallbackContext
+        Of the fit.
+    estimator : AdvBPClassifierCV or AdvBPRegressorCV
+    """
+
+    def __init__(self, root: CallbackContext, estimator: object) -> None:
+        self._root, self._estimator = root, estimator
+
+    def begin(self, n_parts: int, n_epochs: int) -> Sequence[EpochEnded | None]:
+        """Open the task of the search and one for each part."""
+        options = {"max_subtasks": n_parts, "sequential_subtasks": False}
+        self._search = self._root.subcontext(task_name="cross-validation", **options)
+        self._begun(self._search)
+        self._parts = [
+            self._begun(self._search.subcontext("nets", task_id=i, max_subtasks=int(n_epochs)))
+            for i in range(n_parts)
+        ]
+        return [partial(self._epoch_ended, part) for part in self._parts]
+
+    def _begun(self, task: Any) -> Any:
+        task.call_on_fit_task_begin(estimator=self._estimator)
+        return task
+
+    def _close(self, task: Any) -> None:
+        task.call_on_fit_task_end(estimator=self._estimator)  # which cannot predict yet
+
+    def _epoch_ended(self, part: Any) -> None:
+        self._close(self._begun(part.subcontext(task_name="epoch")))
+
+    def ended(self, part: int) -> None:
+        """Close the task of a part."""
+        self._close(self._parts[part])
+
+    def end(self) -> None:
+        """Close the task of the search."""
+        self._close(self._search)
 
 
 @contextmanager
@@ -290,6 +360,7 @@ def _members(
         weight = None if folds.weight is None else folds.weight[train]
         units.append(check_epsilon_unit(net.epsilon_unit, folds.X[train], weight))
         rows, _, weight = net._class_weighted(Rows(train, folds.target[train], weight))
+        weight = None if weight is None else weight.astype(net.dtype_)
         streams.append(Stream(rows, weight, net.random_state, net.batch_size))
     return [(Member(float(e), units[fold], streams[fold]), fold) for e, fold in candidates]
 
@@ -299,6 +370,7 @@ def score_together(
     folds: Folds,
     scorer: Scorer,
     candidates: Sequence[tuple[Member, int]],
+    epoch_ended: EpochEnded | None = None,
 ) -> Outcome:
     """Train nets as a stack, and score each on its fold.
 
@@ -307,6 +379,7 @@ def score_together(
     net, folds, scorer
         As of `score_alone`.
     candidates : list of (Member, fold)
+    epoch_ended : callable or None, default=None
 
     Returns
     -------
@@ -315,7 +388,7 @@ def score_together(
     start = time.perf_counter()
     members, of_fold = zip(*candidates, strict=True)
     X, target = (as_tensor(array, net.device_) for array in (folds.X, folds.target))
-    stack = Stack(net, members).train(X, target)
+    stack = Stack(net, members).train(X, target, epoch_ended)
     trained = time.perf_counter()
     scores = [0.0] * len(members)
     for fold in set(of_fold):

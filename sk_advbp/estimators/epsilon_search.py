@@ -12,8 +12,14 @@ from sklearn.model_selection import check_cv
 from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 
 from sk_advbp.core.optimizers import ELEMENTWISE_OPTIMIZERS
-from sk_advbp.estimators.cross_validation import Folds, cross_validated, results, selected
-from sk_advbp.parameters import check_seed, standard_deviation
+from sk_advbp.estimators.cross_validation import (
+    Folds,
+    TaskProgress,
+    cross_validated,
+    results,
+    selected,
+)
+from sk_advbp.parameters import check_deviation, check_seed, standard_deviation
 
 if TYPE_CHECKING:
     from typing import Any, NoReturn, Self
@@ -90,11 +96,27 @@ class EpsilonSearch(Base):
         self, X: Samples, y: MatrixLike | None, sample_weight: ArrayLike | None
     ) -> Self:
         """Choose ε by cross-validation, then train on all data."""
-        with self._unchanged_on_error(fresh=True):
+        with self._unchanged_on_error():
             rows = self._checked(X, y, sample_weight, fresh=True)
-            self._choose_epsilon(rows)  # type: ignore[arg-type]  # Samples are refused
-            self._train_on(rows, fresh=True)
+            root = self._root_of_tasks(X, y)
+            self._choose_epsilon(rows, root)  # type: ignore[arg-type]  # Samples are refused
+            self._train_on(rows)
+            if root is not None:
+                root.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
         return self
+
+    def _root_of_tasks(self, X: object, y: object) -> Any:
+        """Open the task of the whole fit, for scikit-learn's callbacks; None without any."""
+        if not hasattr(self, "_skl_callbacks"):
+            return None
+        root = self._init_callback_context(max_subtasks=len(self._candidate_epochs()) + 1)
+        root.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        return root
+
+    def _task_of_training(self, n_epochs: int) -> Any:
+        """Return the training on all data as the last of the tasks, after the search."""
+        options = {"max_subtasks": n_epochs}
+        return self._callback_fit_ctx.subcontext(task_name="chosen epsilon", **options)
 
     @property
     def partial_fit(self) -> object:
@@ -109,7 +131,7 @@ class EpsilonSearch(Base):
     def _candidates(self, X: Matrix, sample_weight: Floats | None) -> NDArray[np.float64]:
         """Return the ε to try, ascending where they are automatic."""
         if isinstance(self.epsilons, numbers.Integral):
-            deviation = standard_deviation(X, sample_weight)
+            deviation = check_deviation(standard_deviation(X, sample_weight))
             return automatic_path(int(self.epsilons), self.epsilon_unit_, deviation)
         try:
             epsilons = np.array(self.epsilons, dtype=np.float64)
@@ -138,17 +160,24 @@ class EpsilonSearch(Base):
         chosen = {"epsilon": self.epsilon_, "max_epochs": self.max_epochs_}
         return self._net_of_folds().set_params(**chosen)
 
-    def _choose_epsilon(self, rows: Rows) -> None:
+    def _choose_epsilon(self, rows: Rows, root: Any = None) -> None:
         """Find `epsilon_` by cross-validation on the `rows`."""
         X, target, sample_weight = rows
         epsilons = self._candidates(X, sample_weight)
         y = self._targets.decode(target)
         places = np.arange(len(target))
         # Of masks, too, and of lists.
-        splits = [
-            (places[np.asarray(train)], places[np.asarray(test)])
-            for train, test in check_cv(self.cv, y, classifier=is_classifier(self)).split(X, y)
-        ]
+        try:
+            splits = [
+                (places[np.asarray(train)], places[np.asarray(test)])
+                for train, test in check_cv(self.cv, y, classifier=is_classifier(self)).split(X, y)
+            ]
+        except IndexError as error:
+            raise ValueError(
+                f"cv has rows that X has not, which has {len(places)}: {error}."
+            ) from error
+        if not splits or not all(len(rows) for of_fold in splits for rows in of_fold):
+            raise ValueError(f"cv must have folds with training and test rows. Got {self.cv!r}.")
         if sample_weight is not None and not all(sample_weight[test].any() for _, test in splits):
             raise ValueError("Every row of the test part of a fold has weight zero.")
         folds = Folds(X, y, target, sample_weight, splits)
@@ -156,7 +185,12 @@ class EpsilonSearch(Base):
         net = self._net_of_folds()
         tables = [
             cross_validated(
-                net.set_params(max_epochs=n), folds, epsilons, self.scoring, self.n_jobs
+                net.set_params(max_epochs=n),
+                folds,
+                epsilons,
+                self.scoring,
+                self.n_jobs,
+                None if root is None else TaskProgress(root, self),
             )
             for n in epochs
         ]

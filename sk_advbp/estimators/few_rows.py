@@ -11,6 +11,7 @@ import torch
 
 from sk_advbp.training.batches import Batches
 from sk_advbp.training.net import AdversarialNet
+from sk_advbp.training.plain import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +67,7 @@ class FewRows:
             isinstance(X, np.ndarray)
             and len(X) <= FEW_ROWS
             and self._has_own_module
+            and is_plain(self.module_)  # else it may write to X, or draw random numbers
             and self.iterator_valid is Batches
             and not _changes_the_way(type(self))
         )

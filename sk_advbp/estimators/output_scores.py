@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import log_softmax
 from sklearn.metrics import r2_score
-from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +52,8 @@ def log_likelihood(
     logistic : bool, default=False
         Whether there is one logistic unit a class, instead of a softmax.
     """
-    outputs = outputs.double()
-    log_p = F.log_softmax(F.logsigmoid(outputs) if logistic else outputs, dim=1).numpy()
+    scores = outputs.numpy().astype(np.float64)  # which not every device has
+    log_p = log_softmax(-np.logaddexp(0, -scores) if logistic else scores, axis=1)
     return np.average(log_p[np.arange(len(target)), target], weights=weight)
 
 

@@ -106,10 +106,11 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
     n_outputs_ : int
         Number of outputs.
     {n_features_in_, feature_names_in_, epsilon_unit_, sample_shape_, module_}
-    {optimizer_, history, n_iter_, loss_curve_}
+    {optimizer_, history, n_iter_, t_, loss_curve_, loss_, best_loss_}
     validation_scores_ : list of float or None
         After each epoch, 1 minus the mean squared error on the held-out data, in units of
         `y_scale_` and weighted as the loss is: R² with the variance of the training data.
+    {best_validation_score_, validation_loss_curve_, n_layers_, coefs_, out_activation_}
     estimators_ : list of `n_nets` fitted AdvBPRegressor
         The nets by themselves, to look at their disagreement. Made anew at each access.
     {device_, dtype_}
@@ -268,12 +269,6 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
     def _class_weights(self, target: Floats, sample_weight: Floats | None) -> None:
         """Return None: there are no classes."""
 
-    @property
-    def n_outputs_(self) -> int:
-        """Number of outputs."""
-        self.check_is_fitted_attribute("n_outputs_")
-        return len(self.y_mean_)
-
     def _default_criterion(self) -> type[nn.Module]:
         return SquaredError
 
@@ -331,7 +326,7 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
 
     def _row_losses(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (loss, misclassified), each of shape (n,); no row is misclassified."""
-        losses = self.criterion_(self.module_(x), target)
+        losses = self._losses(self._outputs(x), target)
         return losses, losses.new_zeros(len(x), dtype=torch.bool)
 
     def __sklearn_tags__(self) -> Tags:

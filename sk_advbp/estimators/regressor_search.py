@@ -62,7 +62,9 @@ class AdvBPRegressorCV(EpsilonSearch, AdvBPRegressor):  # type: ignore[misc]  # 
     ----------
     {epsilon_, max_epochs_, epsilons_, best_index_, best_score_, cv_results_, y_mean_, n_outputs_}
     {n_features_in_, feature_names_in_, epsilon_unit_, sample_shape_, module_}
-    {optimizer_, history, n_iter_, loss_curve_, validation_scores_, estimators_, device_, dtype_}
+    {optimizer_, history, n_iter_, t_, loss_curve_, loss_, best_loss_, validation_scores_}
+    {best_validation_score_, validation_loss_curve_, n_layers_, coefs_}
+    {out_activation_, estimators_, device_, dtype_}
 
     See Also
     --------

@@ -58,6 +58,7 @@ OF_SOME: tuple[str, ...] = (
     "_frozen",
     "_losses_of_nets",
     "_trimmed_for_prediction",
+    "t_",
 )
 OF_SOME += ("_target_shape", "_sparse_labels")  # of classifiers a file may be older than these
 

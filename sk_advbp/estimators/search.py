@@ -99,7 +99,9 @@ class AdvBPClassifierCV(EpsilonSearch, AdvBPClassifier):  # type: ignore[misc]  
     cv_results_ : dict of ndarray
         As of ``GridSearchCV``: all ε with the first number of epochs, then with the next.
     {classes_, n_features_in_, feature_names_in_, epsilon_unit_, sample_shape_, module_}
-    {optimizer_, history, n_iter_, loss_curve_, validation_scores_, estimators_, device_, dtype_}
+    {optimizer_, history, n_iter_, t_, loss_curve_, loss_, best_loss_, validation_scores_}
+    {best_validation_score_, validation_loss_curve_, n_outputs_, n_layers_, coefs_}
+    {out_activation_, estimators_, device_, dtype_}
 
     See Also
     --------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 from scipy import sparse
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["EncodedDataset", "LabelMatrix", "Labels", "Numbers", "checked_classes"]
 
 
+def kind_of(labels: NDArray[np.generic]) -> Literal["string", "number", "both"]:
+    """Return whether labels are numbers or strings, which do not compare."""
+    if labels.dtype.kind == "O":
+        are_strings = {isinstance(label, str) for label in labels.flat}
+        if len(are_strings) != 1:
+            return "both"
+        return "string" if are_strings.pop() else "number"
+    return "string" if labels.dtype.kind in "SUT" else "number"
+
+
 class Labels:
     """Class labels as their indices in the sorted `classes`.
 
@@ -35,6 +45,7 @@ class Labels:
         self.classes = classes
 
     @staticmethod
+    @np.errstate(over="ignore", invalid="ignore")
     def checked(y: MatrixLike) -> NDArray[np.generic]:
         """Return y as an array of labels; raise ValueError where it is none."""
         labels: NDArray[np.generic] = column_or_1d(y, warn=True)
@@ -46,18 +57,36 @@ class Labels:
         """Number of outputs of the net: one class alone is trained as one of two."""
         return max(2, len(self.classes))
 
-    def encode(self, y: NDArray[np.generic]) -> NDArray[np.integer]:
-        """Return the index of each label; raise ValueError for one that is not among them."""
+    def known(self, y: NDArray[np.generic]) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
+        """Return (index, whether it is among the classes) of each label.
+
+        Raises
+        ------
+        ValueError
+            Where y has several columns, or labels of another kind, such as strings where the
+            classes are numbers.
+        """
+        y = np.asarray(y)
         if y.ndim != 1:
             raise ValueError(f"y has shape {y.shape}. Expected one label a row, as before.")
+        if kind_of(y) != kind_of(self.classes):
+            self._refuse(y)
         target = np.searchsorted(self.classes, y).clip(max=len(self.classes) - 1)
-        unknown = self.classes[target] != y
-        if unknown.any():
-            raise ValueError(
-                f"y contains labels that are not among the classes {self.classes.tolist()}: "
-                f"{np.unique(y[unknown]).tolist()}."
-            )
+        return target, self.classes[target] == y
+
+    def encode(self, y: NDArray[np.generic]) -> NDArray[np.integer]:
+        """Return the index of each label; raise ValueError for one that is not among them."""
+        target, known = self.known(y)
+        if not known.all():
+            self._refuse(np.asarray(y)[~known])
         return target
+
+    def _refuse(self, unknown: NDArray[np.generic]) -> NoReturn:
+        # As Python's, since labels of several kinds have no order.
+        some = list(dict.fromkeys(np.ravel(unknown).tolist()))[:10]
+        raise ValueError(
+            f"y contains labels that are not among the classes {self.classes.tolist()}: {some}."
+        )
 
     def decode(self, target: NDArray[np.integer]) -> NDArray[np.generic]:
         """Return the labels at the indices `target`; of one class alone it is that."""
@@ -118,6 +147,11 @@ class LabelMatrix:
                 f"{matrix.dtype}."
             )
         return matrix
+
+    def known(self, y: NDArray[np.generic] | sparse.csr_matrix) -> tuple[Floats, NDArray[np.bool_]]:
+        """Return (target, whether all is known) of each row; of columns of 0 and 1 all is."""
+        target = self.encode(y)
+        return target, np.ones(len(target), dtype=bool)
 
     def encode(self, y: NDArray[np.generic] | sparse.csr_matrix) -> Floats:
         """Return y in the dtype of the loss, dense; raise ValueError for other labels."""
@@ -200,11 +234,18 @@ class Numbers:
         rows = y.reshape(len(y), -1)
         if rows.shape[1] != self.n_outputs:
             raise ValueError(f"y has {rows.shape[1]} outputs. Expected {self.n_outputs}.")
-        return ((rows - self.mean) / self.scale).astype(self.dtype)
+        with np.errstate(over="ignore"):
+            target = ((rows - self.mean) / self.scale).astype(self.dtype)
+        if not np.isfinite(target).all():
+            raise ValueError(
+                f"y contains values too large for dtype({self.dtype!r}), in units of y_scale_."
+            )
+        return target
 
     def decode(self, target: Floats) -> NDArray[np.float64]:
         """Return what `target` is in the units and the shape of y."""
-        y = target.astype(np.float64) * self.scale + self.mean
+        with np.errstate(over="ignore"):  # of huge y, what is beyond float64 is infinite
+            y = target.astype(np.float64) * self.scale + self.mean
         return y.reshape(len(y), *self.shape)
 
     def strata(self, target: Floats, smaller_part: int) -> None:

@@ -14,9 +14,11 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from skorch.dataset import Dataset
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
+from sk_advbp.estimators.frames import as_array_like
 from sk_advbp.estimators.targets import EncodedDataset
-from sk_advbp.parameters import check_epsilon_unit
+from sk_advbp.parameters import check_epsilon_unit, has_float64, scaled_weight
 from sk_advbp.training.batches import ArrayDataset, is_dataset, unwrap_subset
+from sk_advbp.training.streams import StackedBatches
 
 if TYPE_CHECKING:
     import torch.utils.data
@@ -80,7 +82,7 @@ class Rows(NamedTuple):
         """
         if weight is None:
             return self
-        weight = weight if self.weight is None else self.weight * weight
+        weight = scaled_weight(weight if self.weight is None else self.weight * weight)
         if weight.all():
             return self._replace(weight=weight)
         if not weight.any():
@@ -118,11 +120,12 @@ class TrainingData(Net):
         self, X: MatrixLike, y: MatrixLike | None, *, reset: bool
     ) -> tuple[Matrix, NDArray[np.generic]]: ...
 
+    @np.errstate(over="ignore", invalid="ignore")  # of values that are refused in a sentence
     def _validated(
         self, X: object, y: object = "no_validation", *, reset: bool
     ) -> Matrix | tuple[Matrix, NDArray[np.generic]]:
         """Return X, or (X, y), as scikit-learn validates them; sets `n_features_in_`."""
-        X, y = (a.numpy(force=True) if torch.is_tensor(a) else a for a in (X, y))
+        X, y = map(as_array_like, (X, y))
         data = validate_data(
             self,
             X,
@@ -137,7 +140,8 @@ class TrainingData(Net):
         array = data[0] if isinstance(data, tuple) else data
         if reset:
             self.sample_shape_ = array.shape[1:]
-            self.dtype_ = self._resolved_dtype(array)
+            # A net that was initialized before has one.
+            self.__dict__.setdefault("dtype_", self._resolved_dtype(array))
         elif array.shape[1:] != self.sample_shape_:
             raise ValueError(
                 f"X has samples of shape {array.shape[1:]}, but {type(self).__name__} is "
@@ -152,7 +156,7 @@ class TrainingData(Net):
         large = math.prod(X.shape) > FLOAT64_VALUES
         if large or self.amp or not self._has_own_module or X.dtype in (np.float16, np.float32):
             return "float32"
-        return "float64"
+        return "float64" if has_float64(self.device_) else "float32"
 
     def _as_dtype(self, X: Matrix) -> Matrix:
         """Return `X` in the dtype of the weights, without a copy where it has it already."""
@@ -164,6 +168,7 @@ class TrainingData(Net):
             raise ValueError(f"X contains values too large for dtype({self.dtype_!r}).")
         return X
 
+    @np.errstate(over="ignore", invalid="ignore")
     def _let_in(
         self,
         X: Any,
@@ -186,8 +191,10 @@ class TrainingData(Net):
         X, y = self._validated(X, y, reset=fresh)
         y, weight = self._checked_targets(y), None
         if sample_weight is not None:
-            weight = _check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            weight = scaled_weight(
+                _check_sample_weight(
+                    as_array_like(sample_weight), X, dtype=np.float64, ensure_non_negative=True
+                )
             )
         self._settle_targets(y, weight, fresh=fresh, **announced)
         if fresh:
@@ -204,7 +211,34 @@ class TrainingData(Net):
     def _class_weighted(self, rows: Rows) -> Rows:
         """Return the `rows` that take part in training, with the weights of their classes."""
         rows = Rows(rows.X, rows.target).weighted(rows.weight)
-        return rows.weighted(self._class_weights(rows.target, rows.weight))
+        rows = rows.weighted(self._class_weights(rows.target, rows.weight))
+        if rows.weight is None:
+            return rows
+        # What vanishes beside the largest weight must not make a mini-batch without a loss.
+        held = rows.weight >= np.finfo(self.dtype_).tiny
+        return rows if held.all() else rows._replace(weight=None).weighted(rows.weight * held)
+
+    def get_dataset(self, X: object, y: MatrixLike | None = None) -> Data:
+        """Return X and y as a dataset on the device: X as ``predict`` takes it, y as ``fit``.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features), or torch Dataset
+            A Dataset is returned as it is.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), or None, default=None
+
+        Returns
+        -------
+        dataset : torch.utils.data.Dataset
+        """
+        given: Any = X
+        if is_dataset(given):
+            return given
+        self.check_is_fitted()
+        if y is None:
+            return ArrayDataset(self._validated(given, reset=False), device=self.device_)
+        X, y = self._validated(given, y, reset=False)
+        return self._array_dataset(X, self._targets.encode(self._checked_targets(y)))
 
     def _array_dataset(
         self, X: Matrix, target: NDArray[np.number] | None = None, weight: Floats | None = None
@@ -234,7 +268,7 @@ class TrainingData(Net):
         shape = tuple(x.shape)
         if fresh:
             self.sample_shape_, self.n_features_in_ = shape, shape[0]
-            self.dtype_ = "float32" if self.dtype == "auto" else self.dtype
+            self.__dict__.setdefault("dtype_", "float32" if self.dtype == "auto" else self.dtype)
             self.epsilon_unit_ = check_epsilon_unit(self.epsilon_unit, None, shape=shape)
         elif shape != self.sample_shape_:
             raise ValueError(f"Samples have shape {shape}. Expected {self.sample_shape_}.")
@@ -246,6 +280,8 @@ class TrainingData(Net):
         self, X: Data, y: NDArray[np.number] | None = None, **fit_params: Any
     ) -> tuple[Data, Data | None]:
         """Return (training, validation) datasets; the latter None where nothing is held out."""
+        if not isinstance(X, StackedBatches):
+            X = self.get_dataset(X, y)
         if self._incremental:
             return X, None
         if self.train_split is not None:
@@ -261,7 +297,7 @@ class TrainingData(Net):
         self, n: int, target: NDArray[np.number] | None
     ) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
         """Return the rows to train and to validate on, stratified where that is possible."""
-        n_valid = int(np.ceil(self.validation_fraction * n))
+        n_valid = int(np.ceil(float(self.validation_fraction) * n))
         smaller_part = min(n_valid, n - n_valid)
         if smaller_part < MIN_VALIDATION_ROWS:
             return np.arange(n), np.arange(0)

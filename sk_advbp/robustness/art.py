@@ -6,9 +6,11 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import TYPE_CHECKING, Literal
 
+from sklearn.base import is_classifier
 from torch import Tensor, nn
 
 from sk_advbp.robustness.pipelines import attacked_net
+from sk_advbp.training.outputs import first_output
 
 if TYPE_CHECKING:
     from art.estimators.classification import PyTorchClassifier
@@ -31,6 +33,18 @@ class ReducedLoss:
         return losses if self.reduction == "none" else getattr(losses, self.reduction)()
 
 
+class InFloat32(nn.Module):
+    """A module that takes what attacks hand over, float64 too, and leaves it as it is."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits of `x`."""
+        return first_output(self.module(x.float().clone()))
+
+
 def to_art(
     estimator: Predictor,
     clip_values: Clip | Literal["same"] | None = "same",
@@ -38,8 +52,8 @@ def to_art(
 ) -> PyTorchClassifier:
     """Return the Adversarial Robustness Toolbox's classifier over a fitted net.
 
-    Its attacks (APGD, Square and many more) then run on our nets. It takes float32 arrays
-    in the units that the net itself sees.
+    Its attacks (APGD, Square and many more) then run on our nets. It takes float arrays, which
+    it computes with in float32, in the units that the net itself sees.
 
     Parameters
     ----------
@@ -64,7 +78,7 @@ def to_art(
     ImportError
         The Adversarial Robustness Toolbox is not installed.
     TypeError
-        There is no net of this package at the end of `estimator`.
+        There is no classifier of this package at the end of `estimator`.
     sklearn.exceptions.NotFittedError
         Before ``fit``.
     ValueError
@@ -82,6 +96,8 @@ def to_art(
             "'attacks': python -m pip install -c constraints.txt -e \".[attacks]\""
         ) from error
     _, net = attacked_net(estimator)
+    if not is_classifier(net):
+        raise TypeError(f"to_art wraps classifiers. Got {net!r}.")
     net.check_is_fitted()
     if net._kind_of_output() == "multilabel":
         raise ValueError("to_art is for one label a row: ART's attacks know no indicator matrix.")
@@ -90,7 +106,7 @@ def to_art(
         loss.reduction = "mean"  # ART knows it, and that it takes labels
     else:
         loss = ReducedLoss(loss)
-    module = deepcopy(net.module_).float()
+    module: nn.Module = InFloat32(deepcopy(net.module_).float())
     if image_shape is not None:
         module = nn.Sequential(nn.Flatten(), nn.Unflatten(1, net.sample_shape_), module)
     return PyTorchClassifier(

@@ -1,15 +1,17 @@
-"""A net at the end of a pipeline: what stands before it, and the way back."""
+"""A net at the end of a pipeline: what stands before it, and the way back, step by step."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
+from sklearn.impute._base import _BaseImputer
 from sklearn.pipeline import Pipeline
 
 from sk_advbp.estimators.base import AdversarialEstimator
-from sk_advbp.training.batches import dense
+from sk_advbp.estimators.frames import array_of, frame_like, in_float64, is_frame
 
 if TYPE_CHECKING:
     from sklearn.base import TransformerMixin
@@ -17,11 +19,14 @@ if TYPE_CHECKING:
     from sk_advbp._types import Floats, MatrixLike, Predictor, Samples
 
     S = TypeVar("S", MatrixLike, Samples)
+    Steps = Sequence[tuple[str, TransformerMixin]]
 
-__all__ = ["attacked_net", "original_units", "transformed"]
+__all__ = ["attacked_net", "original_units", "transformed", "views"]
 
 
-def attacked_net(estimator: Predictor) -> tuple[list[TransformerMixin], AdversarialEstimator]:
+def attacked_net(
+    estimator: Predictor,
+) -> tuple[list[tuple[str, TransformerMixin]], AdversarialEstimator]:
     """Return the transformers before the net, and the net.
 
     Parameters
@@ -30,8 +35,8 @@ def attacked_net(estimator: Predictor) -> tuple[list[TransformerMixin], Adversar
 
     Returns
     -------
-    transformers : list of fitted transformers
-        From the outside inwards; empty without a pipeline.
+    steps : list of (name, fitted transformer)
+        From the outside inwards, those of inner pipelines one by one; empty without a pipeline.
     net : AdvBPClassifier
 
     Raises
@@ -39,55 +44,116 @@ def attacked_net(estimator: Predictor) -> tuple[list[TransformerMixin], Adversar
     TypeError
         There is no such net at the end.
     """
-    transformers: list[TransformerMixin] = []
+    steps: list[tuple[str, TransformerMixin]] = []
     last = estimator
     while not isinstance(last, AdversarialEstimator):
         if isinstance(last, Pipeline):
-            transformers += [last[:-1]] if len(last) > 1 else []
+            steps += transformers_of(last.steps[:-1])
             last = last[-1]
         elif hasattr(last, "best_estimator_"):
             last = last.best_estimator_
+        elif isinstance(last, FrozenEstimator):
+            last = last.estimator
         else:
             raise TypeError(
                 "only an AdvBPClassifier, a pipeline whose last step is one, or a fitted search "
                 f"over them can be attacked. Got {estimator!r}."
             )
-    return transformers, last
+    return steps, last
 
 
-def transformed(transformers: Sequence[TransformerMixin], X: S) -> S:
+def transformers_of(steps: Iterable[tuple[str, Any]]) -> list[tuple[str, TransformerMixin]]:
+    """Return the (name, transformer) that act when a pipeline of `steps` predicts."""
+    acting: list[tuple[str, TransformerMixin]] = []
+    for name, step in steps:
+        while isinstance(step, FrozenEstimator):
+            step = step.estimator
+        if isinstance(step, Pipeline):
+            acting += transformers_of(step.steps)
+        # Samplers, as imbalanced-learn has them, choose rows in fit and do nothing later.
+        elif step not in (None, "passthrough") and not hasattr(step, "fit_resample"):
+            acting.append((name, step))
+    return acting
+
+
+def transformed(steps: Steps, X: S) -> S:
     """Return X as the net sees it."""
-    for transformer in transformers:
+    for _, transformer in steps:
         X = transformer.transform(X)
     return X
 
 
-def original_units(
-    transformers: Sequence[TransformerMixin], X: MatrixLike, clean: MatrixLike, moved: Floats
+def views(steps: Steps, X: MatrixLike) -> list[MatrixLike]:
+    """Return X as each of the `steps` sees it, and as the net does, in float64."""
+    seen = [in_float64(X)]
+    for _, transformer in steps:
+        seen.append(in_float64(transformer.transform(seen[-1])))
+    return seen
+
+
+def original_units(steps: Steps, seen: Sequence[MatrixLike], moved: Floats) -> Floats:
+    """Return the points that the `steps` map to `moved`.
+
+    Parameters
+    ----------
+    steps : list of (name, transformer)
+    seen : list of array-like
+        From `views`: the clean points before each step, and those before the net.
+    moved : array-like of shape (n, n_features)
+        What the last of `seen` is moved to.
+
+    Returns
+    -------
+    points : array-like of shape (n, n_features)
+        In the form of the first of `seen`, dense.
+
+    Raises
+    ------
+    ValueError
+        A step cannot be inverted; the message names it.
+    """
+    for (name, step), before, after in zip(reversed(steps), seen[-2::-1], seen[:0:-1], strict=True):
+        try:
+            points = before_step(step, before, after, moved)
+            check_reached(*map(array_of, (step.transform(points), after, moved)))
+        except (AttributeError, TypeError, ValueError, NotImplementedError) as error:
+            raise ValueError(
+                f"The step {name!r} ({type(step).__name__}) cannot be inverted, so the "
+                "adversarial examples cannot be given in the original units: "
+                f"{str(error).rstrip('.')}. In the net's own units they are "
+                "pipeline[-1].adversarial_examples(pipeline[:-1].transform(X), y)."
+            ) from error
+        moved = points
+    return moved
+
+
+def before_step(
+    step: TransformerMixin, before: MatrixLike, after: MatrixLike, moved: Floats
 ) -> Floats:
-    """Return the points that the `transformers` map to `moved`, having mapped X to `clean`."""
-    points, base = moved, clean
-    try:
-        for transformer in reversed(transformers):
-            points, base = map(transformer.inverse_transform, (points, base))
-    except AttributeError as error:
+    """Return the points that `step` maps to `moved`, having mapped `before` to `after`."""
+    # An imputer changes gaps alone, and has filled them when the net sees them.
+    back = array_of if isinstance(step, _BaseImputer) else step.inverse_transform
+    original = array_of(before)
+    if original.dtype.kind not in "buif" and not is_frame(before):
+        raise ValueError(f"it is given {original.dtype} instead of numbers")
+    original = original.astype(np.float64)
+    inverse, base = (array_of(back(x)) for x in (moved, after))
+    if inverse.shape != original.shape:
         raise ValueError(
-            "The transformers before the net have no inverse_transform, so the adversarial "
-            "examples cannot be given in the original units. In the net's own they are "
-            "pipeline[-1].adversarial_examples(pipeline[:-1].transform(X), y)."
-        ) from error
-    points = dense(X).astype(float) + (dense(points) - dense(base))
-    as_given = points
-    if hasattr(X, "columns") and hasattr(X, "iloc"):
-        frame: Any = X
-        as_given = type(frame)(points, index=frame.index, columns=frame.columns)
-    reached, moved = dense(transformed(transformers, as_given)), np.asarray(moved)
-    size = np.abs(moved - dense(clean)).max(initial=0.0)
-    off = np.abs(reached - moved).max(initial=0.0)
-    if off > 1e-3 * size + 1e-6 * np.abs(moved).max(initial=0.0):
-        raise ValueError(
-            f"The transformers cannot be inverted: of the perturbation, up to {size:g}, they "
-            f"return another one, off by {off:g}. Where they clip, give the attack the same "
-            "bounds as clip=(low, high)."
+            f"it makes {array_of(after).shape[1]} columns of {original.shape[1]}, and back of them "
+            f"{inverse.shape[-1]}"
         )
-    return as_given
+    points = np.where(np.isnan(original), inverse, original + (inverse - base))
+    like: Any = before
+    return frame_like(like, points) if is_frame(like) else points
+
+
+def check_reached(reached: Floats, clean: Floats, moved: Floats) -> None:
+    """Raise ValueError where a step maps the points elsewhere than to `moved`."""
+    size = np.nanmax(np.abs(moved - clean), initial=0.0)  # gaps that a later step fills
+    error = np.abs(reached - moved).max(initial=0.0)
+    if not error <= 1e-3 * size + 1e-6 * np.abs(moved).max(initial=0.0):
+        raise ValueError(
+            f"of the perturbation, up to {size:g}, it returns another one, off by {error:g}. Where "
+            "it clips, give the attack the same bounds as clip=(low, high)"
+        )

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score
+from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import MetadataRequest
+from sklearn.utils.validation import check_consistent_length
 
-from sk_advbp.robustness.pipelines import attacked_net, original_units, transformed
+from sk_advbp.robustness.pipelines import attacked_net, original_units, transformed, views
+from sk_advbp.training.batches import dense
 
 if TYPE_CHECKING:
     from typing import Literal, Self
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     )
     from sk_advbp.core.attacks import Attack
     from sk_advbp.core.perturbation import Norm
+    from sk_advbp.estimators.base import AdversarialEstimator
 
 __all__ = [
     "AdversarialScorer",
@@ -75,18 +79,21 @@ def adversarial_examples(
 
     Returns
     -------
-    X_adversarial : ndarray or DataFrame of shape (n_samples, n_features)
-        A DataFrame where X is one. Through a pipeline X + T⁻¹(moved) − T⁻¹(T(X)), with T the
-        transformers: for scalers what the inverse returns, and X itself where nothing moved.
+    X_adversarial : ndarray or frame of shape (n_samples, n_features)
+        A frame of the kind of X where X is one, of float64. Back through a pipeline it goes step by
+        step, x + T⁻¹(moved) − T⁻¹(T(x)) with T the transformer: for scalers what the inverse
+        returns, and x itself where nothing moved. What an imputer has filled stays filled;
+        samplers of imbalanced-learn, which act in ``fit`` alone, are passed over.
 
     Raises
     ------
     TypeError
         There is no net of this package at the end of `estimator`.
     ValueError
-        The transformers cannot be inverted: no ``inverse_transform``, or T of the result is
-        not what the attack found (a ``MinMaxScaler(clip=True)``, for example, unless the
-        attack's `clip` keeps it within the bounds).
+        A step cannot be inverted, and the message names it: it has no ``inverse_transform``, is
+        given no numbers, or T of the result is not what the attack found (a
+        ``MinMaxScaler(clip=True)``, for example, unless the attack's `clip` keeps it within the
+        bounds).
 
     Examples
     --------
@@ -101,10 +108,12 @@ def adversarial_examples(
     >>> (abs(change) <= 0.1 * X.std(axis=0) + 1e-9).all()
     np.True_
     """
-    transformers, net = attacked_net(estimator)
-    clean = transformed(transformers, X)
-    moved = net.adversarial_examples(clean, y, epsilon=epsilon, attack=attack, **options)
-    return original_units(transformers, X, clean, moved) if transformers else moved
+    steps, net = attacked_net(estimator)
+    if not steps:
+        return net.adversarial_examples(X, y, epsilon=epsilon, attack=attack, **options)
+    seen = views(steps, X)
+    moved = net.adversarial_examples(seen[-1], y, epsilon=epsilon, attack=attack, **options)
+    return original_units(steps, seen, moved)
 
 
 def adversarial_accuracy_score(
@@ -147,15 +156,16 @@ def adversarial_accuracy_score(
     -------
     accuracy : float
         In [0, 1]. An upper bound of the accuracy under the strongest attack. It is that of
-        ``predict`` on the adversarial examples, but PGD leaves alone what is fooled already. Of
-        several labels a row it is the share of rows of which all are right.
+        ``predict`` on the adversarial examples, but PGD leaves alone what is fooled already. A
+        label that the net has not learnt counts as an error, as in `accuracy_score`. Of several
+        labels a row it is the share of rows of which all are right.
 
     Raises
     ------
     TypeError
         There is no classifier of this package at the end of `estimator`.
     ValueError
-        As of `AdvBPClassifier.adversarial_examples`.
+        As of `AdvBPClassifier.adversarial_examples`; of labels only for those of another kind.
 
     Examples
     --------
@@ -168,8 +178,7 @@ def adversarial_accuracy_score(
     True
     """
     transformers, net = attacked_net(estimator)
-    if not is_classifier(net):
-        raise TypeError(f"accuracy is of classifiers. Got {net!r}.")
+    check_classifier(net)
     return net._attacked_accuracy(
         transformed(transformers, X),
         y,
@@ -357,5 +366,19 @@ def transfer_accuracy_score(
     TypeError, ValueError
         As of `adversarial_examples`.
     """
-    moved = adversarial_examples(source, X, y, epsilon=epsilon, **options)
-    return accuracy_score(y, target.predict(moved), sample_weight=sample_weight)
+    _, net = attacked_net(source)
+    check_classifier(net)
+    check_consistent_length(X, y)
+    rows, _ = net._known_rows(y)
+    predicted = np.array(dense(target.predict(X)))
+    if len(rows):  # samples of labels that the source does not know fool it as they are
+        of_known = (_safe_indexing(part, rows) for part in (X, y))
+        moved = adversarial_examples(source, *of_known, epsilon=epsilon, **options)
+        predicted[rows] = dense(target.predict(moved))
+    return accuracy_score(y, predicted, sample_weight=sample_weight)
+
+
+def check_classifier(net: AdversarialEstimator) -> None:
+    """Raise TypeError for a regressor."""
+    if not is_classifier(net):
+        raise TypeError(f"accuracy is of classifiers. Got {net!r}.")

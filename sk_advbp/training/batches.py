@@ -15,6 +15,8 @@ from skorch.dataset import Dataset
 from torch import Generator, Tensor
 from torch.utils.data import Subset
 
+from sk_advbp.parameters import python_number
+
 if TYPE_CHECKING:
     import torch.utils.data
     from numpy.typing import NDArray
@@ -61,12 +63,13 @@ def as_tensor(
     dtype : torch.dtype or None
         None keeps that of `array`.
     """
+    # Cast first: a device may not have the dtype of the array.
     if array.flags.writeable:  # threads cannot each silence warnings
-        return torch.from_numpy(array).to(device=device, dtype=dtype)
+        return torch.from_numpy(array).to(dtype=dtype).to(device=device)
     with warnings.catch_warnings():
         # Read-only arrays come from joblib's memory maps. Nothing here writes to them.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return torch.from_numpy(array).to(device=device, dtype=dtype)
+        return torch.from_numpy(array).to(dtype=dtype).to(device=device)
 
 
 def dense(X: MatrixLike) -> NDArray[Any]:
@@ -209,7 +212,7 @@ class Batches:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1. Got {batch_size!r}.")
         self.dataset = dataset
-        self.batch_size = batch_size
+        self.batch_size = python_number(batch_size)
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.generator = generator

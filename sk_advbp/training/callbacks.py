@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SklearnCallbacks", "StopEarly", "TrainingStopped"]
 
+PIECES_OF_A_FIT = ("root_", "epoch_", "report_")
+
 
 class TrainingStopped(KeyboardInterrupt):
     """A callback asked for the end of training, as skorch's do, by KeyboardInterrupt."""
@@ -47,9 +49,7 @@ class SklearnCallbacks(Callback):
     ) -> None:
         """Open the task of the whole fit."""
         data = {"X": X, "y": y}
-        self.root_ = net._init_callback_context(
-            max_subtasks=1 if net._incremental else net._n_epochs
-        )
+        self.root_ = net._task_of_training(1 if net._incremental else net._n_epochs)
         self.report_ = {"estimator": net, "reconstruction_attributes": dict, **data}
         self.root_.call_on_fit_task_begin(estimator=net, **data)
 
@@ -66,4 +66,9 @@ class SklearnCallbacks(Callback):
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Close the task of the whole fit."""
         self.root_.call_on_fit_task_end(**self.report_)
-        del self.root_, self.epoch_, self.report_
+        for name in PIECES_OF_A_FIT:
+            self.__dict__.pop(name, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # They have the training data among them.
+        return {k: v for k, v in self.__dict__.items() if k not in PIECES_OF_A_FIT}

@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader
 
 from sk_advbp.core.mlp import MultilayerPerceptron
 from sk_advbp.core.optimizers import FUSED_OPTIMIZERS
-from sk_advbp.parameters import check_device, check_seed
+from sk_advbp.parameters import check_device, check_dtype, check_seed, python_number
 from sk_advbp.training.batches import ArrayDataset, Batches, unwrap_subset
 from sk_advbp.training.callbacks import SklearnCallbacks, StopEarly
+from sk_advbp.training.outputs import has_lazy_parts, settle_sizes
 from sk_advbp.training.state import PlainState
 from sk_advbp.training.streams import StackedBatches
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from sk_advbp.training.batches import Batch
 
     M = TypeVar("M", bound=Module)
+    Parameters = dict[str, Any]
 
 __all__ = ["Components"]
 
@@ -72,7 +74,7 @@ class Components(PlainState):
         if self.early_stopping:
             stop = StopEarly(
                 patience=self.n_iter_no_change,
-                threshold=self.tol,
+                threshold=python_number(self.tol),
                 threshold_mode="abs",
                 load_best=True,
             )
@@ -127,16 +129,27 @@ class Components(PlainState):
         """Build module, criterion, optimizer, callbacks and history anew.
 
         Before any ``fit`` it serves to build, or to load, a `module_` by itself; the package's
-        perceptron then needs ``module__in_features`` and the parameter `classes`. To predict or
-        to go on training takes a ``fit``, which alone knows labels and units.
+        perceptron then needs ``module__in_features``, and the parameter `classes` or
+        ``module__out_features``. A first ``partial_fit``, or ``fit`` with ``warm_start=True``,
+        goes on from there; before it nothing is predicted, since labels and units are not known.
         """
         state = self.__dict__
         state.setdefault("device_", check_device(self.device))
+        check_dtype(self.dtype, self.device_)
         state.setdefault("dtype_", "float32" if self.dtype == "auto" else self.dtype)
         if "generator_" not in state:
             self.generator_ = torch.Generator().manual_seed(check_seed(self.random_state))
         with self._lent_generator(), self._resolved_device():
             return super().initialize()
+
+    def _build_anew(self, kinds: set[str]) -> None:
+        """Build components of `kinds` anew while a training runs, and what depends on them."""
+        with self._lent_generator(), self._resolved_device():
+            if kinds & {"module", "compile"}:
+                self._initialize_module()
+            self._initialize_criterion()
+            self._initialize_optimizer()
+        self.__dict__.update(_closed_form=None, _fused_step=False, _schedule=None)
 
     def initialize_module(self) -> Self:
         """Build `module_`: the package's perceptron, or the user's module."""
@@ -144,18 +157,33 @@ class Components(PlainState):
         dtype = getattr(torch, self.dtype_)
         if self._has_own_module:
             kwargs = self._perceptron_parameters() | kwargs
-            if kwargs["in_features"] is None:
+            if kwargs["in_features"] is None or kwargs["out_features"] is None:
                 raise ValueError(
                     "The size of the net is not known before fit: give module__in_features, "
-                    "and classes, to initialize it."
+                    "and classes or module__out_features, to initialize it."
                 )
             module = MultilayerPerceptron(**kwargs, generator=self.generator_, dtype=dtype)
         else:
             module = self.initialized_instance(self.module, kwargs)
+            if not isinstance(module, torch.nn.Module):
+                raise TypeError(
+                    f"module must be a torch.nn.Module, or make one. Got {self.module!r}, which "
+                    f"makes a {type(module).__name__}."
+                )
             # A module that was given as an object is a parameter: a fit must not train it.
             module = (deepcopy(module) if module is self.module else module).to(dtype)
+            if has_lazy_parts(module):
+                self._settle_sizes(module)
         self.module_ = module
         return self
+
+    def _settle_sizes(self, module: Module) -> None:
+        """Let lazy layers know the shape of a sample before the optimizer collects weights."""
+        if not hasattr(self, "sample_shape_"):
+            raise ValueError(
+                "The module has lazy layers, whose sizes are not known before fit: call fit."
+            )
+        settle_sizes(module, self.sample_shape_, getattr(torch, self.dtype_))
 
     def initialize_criterion(self) -> Self:
         """Build `criterion_`, which returns one loss a sample."""
@@ -172,11 +200,25 @@ class Components(PlainState):
         self.criterion_ = criterion_
         return self
 
+    def get_params_for(self, prefix: str) -> Parameters:
+        """Return the arguments of a component, numbers as Python's own."""
+        return {k: python_number(v) for k, v in super().get_params_for(prefix).items()}
+
     def get_params_for_optimizer(
         self, prefix: str, named_parameters: Iterable[tuple[str, Parameter]]
     ) -> tuple[tuple[list[dict[str, object]]], dict[str, object]]:
         """Return the optimizer's arguments: skorch's, and `fused` where torch has it."""
         args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
+        kwargs = {name: python_number(value) for name, value in kwargs.items()}
+        for group in args[0]:
+            group.update({k: python_number(v) for k, v in group.items() if k != "params"})
+        largest = torch.finfo(getattr(torch, self.dtype_)).max
+        for name, value in kwargs.items():
+            if isinstance(value, float) and abs(value) > largest:
+                raise ValueError(
+                    f"{name} of the optimizer is too large for dtype({self.dtype_!r}). "
+                    f"Got {value!r}."
+                )
         excluded = "foreach" in kwargs or kwargs.get("differentiable")
         if self.optimizer in FUSED_OPTIMIZERS and not excluded:
             kwargs.setdefault("fused", torch.device(self.device_).type in ("cpu", "cuda"))
@@ -221,7 +263,7 @@ class Components(PlainState):
             kwargs.setdefault("shuffle", training)
             if not isinstance(unwrap_subset(dataset)[0], ArrayDataset):
                 iterator = DataLoader
-        kwargs.setdefault("batch_size", self.batch_size)
+        kwargs.setdefault("batch_size", python_number(self.batch_size))
         if kwargs["batch_size"] == -1:
             # Not every Dataset has a length.
             kwargs["batch_size"] = len(dataset)  # type: ignore[arg-type]

@@ -8,30 +8,38 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
-from skorch.callbacks import Callback, Checkpoint, PassthroughScoring
+from skorch.callbacks import Callback, Checkpoint, PassthroughScoring, TrainEndCheckpoint
 from skorch.dataset import get_len, unpack_data
 from torch.optim.lr_scheduler import LinearLR
 
 from sk_advbp.core.backprop import adversarial_gradients
 from sk_advbp.core.compiled import CompiledGradients
 from sk_advbp.core.mixture import mixture
+from sk_advbp.core.mlp import MultilayerPerceptron
 from sk_advbp.core.optimizers import FusedStep
 from sk_advbp.core.perturbation import input_gradient
 from sk_advbp.core.precision import pays_in_bfloat16
 from sk_advbp.training.batches import WeightedInput
 from sk_advbp.training.callbacks import TrainingStopped
 from sk_advbp.training.components import Components
-from sk_advbp.training.state import PIECES_OF_TRAINING
+from sk_advbp.training.outputs import (
+    check_outputs,
+    each_output,
+    first_output,
+    log_of_probabilities,
+)
+from sk_advbp.training.plain import is_plain
+from sk_advbp.training.state import CALLBACK_CONTEXT, PIECES_OF_TRAINING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from typing import Any, Literal, Self
 
-    import numpy as np
     from numpy.typing import ArrayLike, NDArray
     from torch import Generator, Tensor
     from torch.nn import Module
@@ -40,7 +48,6 @@ if TYPE_CHECKING:
 
     from sk_advbp._types import SizedIterable
     from sk_advbp.core.backprop import Gradients
-    from sk_advbp.core.mlp import MultilayerPerceptron
     from sk_advbp.training.batches import Batch
     from sk_advbp.training.streams import StackedBatches
 
@@ -51,6 +58,10 @@ __all__ = ["AdversarialNet"]
 
 # In the order in which the passes of a step draw their dropout masks.
 MASKS = ("perturbation_masks", "masks", "clean_masks")
+
+
+# Callbacks that are told of no batch, and yet read what the history has of batches.
+READERS_OF_BATCHES = (Checkpoint, PassthroughScoring, TrainEndCheckpoint)
 
 
 @contextmanager
@@ -87,8 +98,8 @@ class NonFinite(ValueError):
 class AdversarialNet(Components):
     """A skorch net that learns from adversarially moved mini-batches.
 
-    A subclass sets `_displace` before it trains, and says in `valid_score` under which name
-    the score on held-out data goes to the history.
+    A subclass says by `_displacement` how batches are moved, by `_targets` what is learnt, and in
+    `valid_score` under which name the score on held-out data goes to the history.
 
     Notes
     -----
@@ -112,6 +123,7 @@ class AdversarialNet(Components):
     _losses_of_nets: tuple[list[float], ...] = ()  # of each epoch, one a net
     _incremental = False
     _training = False
+    _outputs_checked = False
 
     # ---- the step --------------------------------------------------------------------
 
@@ -119,8 +131,10 @@ class AdversarialNet(Components):
         """Return the X side of a batch as a tensor of the module's device and dtype."""
         if isinstance(x, WeightedInput):
             x = x.x
-        x = x if torch.is_tensor(x) else torch.as_tensor(x, device=self.device_)
-        return x.to(self.device_, getattr(torch, self.dtype_))
+        # Cast first: a device may not have the dtype in which x comes.
+        x = x if torch.is_tensor(x) else torch.as_tensor(x, device="cpu")
+        dtype = getattr(torch, self.dtype_)
+        return (x if x.dtype is dtype else x.to(dtype)).to(self.device_)
 
     def _target(self, y: Tensor | ArrayLike) -> Tensor:
         """Return the y side of a batch as the loss takes it, on the module's device."""
@@ -129,7 +143,16 @@ class AdversarialNet(Components):
 
     def infer(self, x: Input, **fit_params: Any) -> Tensor:
         """Return the module's output for the X side of a batch, without its weights."""
-        return self.module_(self._input(x))
+        return self._outputs(self._input(x))
+
+    def _outputs(self, x: Tensor) -> Tensor:
+        """Return what the module makes of the tensor `x`, which stays as it is.
+
+        A module that works in place gets a copy: `x` may be memory of the user's, even a file.
+        What has been computed, as has the point of a gradient, is nobody's.
+        """
+        ours = x.grad_fn is not None or is_plain(self.module_)
+        return self.module_(x if ours else x.clone())
 
     @property
     def _n_nets(self) -> int | None:
@@ -161,13 +184,30 @@ class AdversarialNet(Components):
 
     def _losses_of_rows(self, y_pred: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each row, of shape (n,)."""
-        losses = self.criterion_(y_pred, target)
+        losses, y_pred = self._losses(y_pred, target), first_output(y_pred)
         if losses.shape[:1] != y_pred.shape[:1]:
             raise ValueError(
                 f"criterion must return one loss a sample, {len(y_pred)} here. Got a tensor of "
                 f"shape {tuple(losses.shape)} from {self.criterion!r}."
             )
         return losses.flatten(1).sum(1) if losses.ndim > 1 else losses
+
+    def _losses(self, y_pred: Tensor, target: Tensor) -> Tensor:
+        """Return what the criterion makes of a batch, which stays as it is.
+
+        A criterion of the user's may work in place, and gets copies.
+        """
+        y_pred = first_output(y_pred)
+        if self._of_net("criterion") is None:
+            return self.criterion_(y_pred, target)
+        if isinstance(self.criterion_, torch.nn.NLLLoss):
+            y_pred = self._log_of_probabilities(y_pred)
+        return self.criterion_(y_pred.clone(), target.clone())
+
+    def _log_of_probabilities(self, y_pred: Tensor) -> Tensor:
+        """Return what NLLLoss takes: the package's perceptron has logits."""
+        own = isinstance(self.module_, MultilayerPerceptron)
+        return y_pred.log_softmax(1) if own else log_of_probabilities(y_pred)
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> Step:
         """Move the batch to x' = x + ε·direction(∇ₓJ), then back-propagate from there.
@@ -190,21 +230,26 @@ class AdversarialNet(Components):
         def loss_at(x: Tensor) -> tuple[Tensor, Tensor]:
             with self._autocast(self.amp):
                 y_pred = self.infer(x)
-            y_pred = y_pred.to(getattr(torch, self.dtype_))
+            if not (self._outputs_checked or isinstance(self.module_, MultilayerPerceptron)):
+                check_outputs(y_pred, len(x), self._targets.n_outputs, self._of_net("criterion"))
+                self._outputs_checked = True
+            y_pred = each_output(lambda t: t.to(getattr(torch, self.dtype_)), y_pred)
             return self.get_loss(y_pred, yi, X=Xi, training=True), y_pred
 
         moved, unobserved = x, partial(preserved_buffers, self.module_)
-        if self._displace is not None:
+        displace = self._displace if self._training else self._with_noise(self._displacement())
+        if displace is not None:
             with unobserved(), self._autocast(self._first_pass_dtype() is not None):
-                moved = self._displace(partial(input_gradient, lambda x: loss_at(x)[0]), x)
+                moved = displace(partial(input_gradient, lambda x: loss_at(x)[0]), x)
         loss, y_pred = loss_at(moved)
-        if self.clean_weight and self._displace is not None:
+        if self.clean_weight and displace is not None:
             with unobserved():
                 clean_loss, _ = loss_at(x)
             loss = torch.lerp(loss, clean_loss, float(self.clean_weight))
         # The sum of the nets' losses: the gradient of each is that of its own.
         loss.backward(None if nets is None else loss.new_tensor(nets))
-        return {"loss": loss.detach(), "y_pred": self._answer(y_pred.detach())}
+        y_pred = each_output(torch.Tensor.detach, y_pred)
+        return {"loss": loss.detach(), "y_pred": self._answer(y_pred)}
 
     def _answer(self, y_pred: Tensor) -> Tensor:
         """Return the outputs in training as callbacks know them: those of several nets mixed."""
@@ -230,15 +275,19 @@ class AdversarialNet(Components):
     def _has_closed_form(self) -> bool:
         """Return whether the gradients are known in closed form.
 
-        They are for the package's perceptron with a loss of its own, unless a subclass has
-        changed what is computed.
+        They are for the package's perceptron with a loss of its own, unless a subclass, or
+        somebody who got hold of the module, has changed what is computed.
         """
         changed = any(
             getattr(type(self), name) is not getattr(AdversarialNet, name)
-            for name in ("infer", "get_loss")
+            for name in ("infer", "get_loss", "initialize_criterion")
         )
-        own_loss = self._of_net("criterion") is None and not self.get_params_for("criterion")
-        return self._has_own_module and own_loss and not changed
+        own_loss = (
+            self._of_net("criterion") is None
+            and not self.get_params_for("criterion")
+            and type(self.criterion_) is self._default_criterion()
+        )
+        return self._has_own_module and own_loss and not changed and is_plain(self.module_)
 
     def _closed_form_of(self, module: MultilayerPerceptron) -> partial[Gradients] | None:
         """Return the step's gradients as a function of (x, y, …), None where not known."""
@@ -309,7 +358,7 @@ class AdversarialNet(Components):
         """Return loss, prediction and score on a clean batch."""
         step: Step = super().validation_step(batch, **fit_params)
         Xi, yi = unpack_data(batch)
-        return step | {"score": self.batch_score(step["y_pred"], yi, Xi)}
+        return step | {"score": self.batch_score(first_output(step["y_pred"]), yi, Xi)}
 
     # ---- the epoch -------------------------------------------------------------------
 
@@ -358,6 +407,19 @@ class AdversarialNet(Components):
         """
         if iterator is None:
             return
+        if self._training:
+            return self._run_epoch(iterator, training, prefix, step_fn, **fit_params)
+        with self._running():
+            return self._run_epoch(iterator, training, prefix, step_fn, **fit_params)
+
+    def _run_epoch(
+        self,
+        iterator: SizedIterable[Batch],
+        training: bool,
+        prefix: str,
+        step_fn: Callable[..., Step],
+        **fit_params: Any,
+    ) -> None:
         if training:
             self._begin_epoch(iterator)
         heard = self._batches_heard = bool(self._batches_are_heard())
@@ -366,12 +428,16 @@ class AdversarialNet(Components):
             for batch in iterator:
                 if heard:
                     self.notify("on_batch_begin", batch=batch, training=training)
+                    self._mind_the_module()
                 step = step_fn(batch, **fit_params)
                 means.add(step, batch)
                 if heard:
                     self.history.record_batch(f"{prefix}_loss", step["loss"].item())
                     self.history.record_batch(f"{prefix}_batch_size", get_len(batch[0]))
                     self.notify("on_batch_end", batch=batch, training=training, **step)
+        if training:
+            state = self.__dict__
+            state["t_"] = state.get("t_", 0) + means.n_rows
         self.history.record(f"{prefix}_batch_count", len(means.weights))
         losses = means.mean_losses()
         self._record(f"{prefix}_loss", float(losses.mean()), better=min)
@@ -389,23 +455,33 @@ class AdversarialNet(Components):
         return (
             self._listeners("on_batch_begin")
             or self._listeners("on_batch_end")
-            or any(isinstance(cb, (Checkpoint, PassthroughScoring)) for _, cb in self.callbacks_)
+            or any(isinstance(cb, READERS_OF_BATCHES) for _, cb in self.callbacks_)
         )
 
     def _begin_epoch(self, iterator: SizedIterable[Batch]) -> None:
         """Seed the noise of this epoch and, in the first, set up the rate's schedule."""
-        if self._has_own_module:
+        if isinstance(self.module_, MultilayerPerceptron):
             self.module_.generator = self._noise_generator()
-        if self._displace is not None and self._draws_noise():
-            self._displace.keywords["generator"] = self._noise_generator()
+        self._with_noise(self._displace)
         self._batch_rows = getattr(iterator, "batch_size", None)
-        # Callbacks may have frozen parameters or replaced the optimizer since the last epoch.
+        # Callbacks may have hooked or frozen a part of the net, or replaced the optimizer.
         self._closed_form = self._closed_form_of(self.module_)
         self._fused_step = self._fused_step_of(self.optimizer_) or None
         if self.lr_schedule == "linear" and self._schedule is None and not self._incremental:
             steps = self._n_epochs * len(iterator)
             self._schedule = LinearLR(self.optimizer_, 1.0, 0.0, total_iters=steps)
             self._fused_step = None  # the schedule wants to see one whole step
+
+    def _mind_the_module(self) -> None:
+        """Leave the closed form where a callback has changed the module within an epoch."""
+        if self._closed_form is not None and not is_plain(self.module_):
+            self._closed_form, self._fused_step = None, False
+
+    def _with_noise(self, displace: partial[Tensor] | None) -> partial[Tensor] | None:
+        """Return `displace`, its random numbers from a generator of ours."""
+        if displace is not None and self._draws_noise():
+            displace.keywords["generator"] = self._noise_generator()
+        return displace
 
     def _draws_noise(self) -> bool:
         """Return whether the perturbation needs random numbers."""
@@ -426,16 +502,16 @@ class AdversarialNet(Components):
         self.history.record(name, value)
         self.history.record(f"{name}_best", better([value, best]) == value)
 
-    def _check_finite(self, what: str, values: Tensor) -> None:
+    def _check_finite(self, what: str, values: NDArray[np.floating]) -> None:
         """Raise NonFinite where one of the `values`, one or one a net, is not finite."""
-        if torch.isfinite(values).all():
+        finite = np.isfinite(values)
+        if finite.all():
             return
-        bad = values[~torch.isfinite(values)][0].item() if values.ndim else values.item()
         raise NonFinite(
-            f"The {what} became {bad} in epoch {len(self.history)}. Try a smaller lr (now "
-            f"{self.lr!r}) or epsilon, or scale X to a small range, with StandardScaler for "
-            "instance.",
-            (~torch.isfinite(values)).nonzero().flatten().tolist(),
+            f"The {what} became {values[~finite].flat[0]} in epoch {len(self.history)}. Try a "
+            f"smaller lr (now {self.lr!r}) or epsilon, or scale X to a small range, with "
+            "StandardScaler for instance.",
+            np.flatnonzero(~finite).tolist(),
         )
 
     def fit_loop(
@@ -447,7 +523,8 @@ class AdversarialNet(Components):
     ) -> Self:
         """Run the epochs; Ctrl-C ends them with a warning and a usable net."""
         try:
-            return super().fit_loop(X, y, epochs=epochs, **fit_params)
+            with self._running():
+                return super().fit_loop(X, y, epochs=epochs, **fit_params)
         except TrainingStopped:
             return self
         except KeyboardInterrupt:
@@ -473,21 +550,45 @@ class AdversarialNet(Components):
             Whether it is one epoch at the constant rate, with nothing held out.
         """
         user_data = {"X": getattr(dataset, "X", dataset), "y": getattr(dataset, "y", y)}
-        self.__dict__.update(_training=True, _incremental=incremental)
-        try:
+        with self._running(incremental):
             self.notify("on_train_begin", **user_data)
             self.fit_loop(dataset, y, epochs=1 if incremental else self._n_epochs)
             self.notify("on_train_end", **user_data)
             axes_of_net = 0 if self._n_nets is None else 1
             for parameter in self.module_.parameters():
                 sums = parameter.detach().flatten(axes_of_net).sum(-1)
-                self._check_finite("sum of some weights", sums)
-        finally:
-            # The pieces of a running training are not part of the fitted state.
-            for name in PIECES_OF_TRAINING:
-                self.__dict__.pop(name, None)
+                self._check_finite("sum of some weights", sums.numpy(force=True))
         self.module_.eval()
         return self
+
+    @contextmanager
+    def _running(self, incremental: bool = False) -> Iterator[None]:
+        """Have the pieces of a training, as long as it runs; they are not of the fitted state."""
+        if self._training:
+            yield
+            return
+        own = self.__dict__
+        if "_displace" not in own:
+            if "_reach" not in own:
+                self.check_is_fitted()
+            own["_displace"] = self._displacement()
+        own.update(_training=True, _incremental=incremental)
+        try:
+            yield
+        finally:
+            # scikit-learn tears its own pieces down.
+            for name in PIECES_OF_TRAINING:
+                if name not in CALLBACK_CONTEXT:
+                    own.pop(name, None)
+
+    def trim_for_prediction(self) -> None:
+        """Remove what only training needs, as in skorch; the loss, which attacks climb, stays."""
+        self.check_is_fitted()
+        criterion_ = self.criterion_
+        if isinstance(self.callbacks, list):
+            self.__dict__["callbacks"] = list(self.callbacks)  # skorch empties it: not the user's
+        super().trim_for_prediction()
+        self.criterion_ = criterion_
 
 
 class RunningMeans:
@@ -502,7 +603,7 @@ class RunningMeans:
     weights: list[Tensor | int]
 
     def __init__(self) -> None:
-        self.losses, self.scores, self.weights = None, [], []
+        self.losses, self.scores, self.weights, self.n_rows = None, [], [], 0
 
     def add(self, step: Step, batch: Batch) -> None:
         """Take note of the step's loss and score, and of the weight of its batch."""
@@ -515,32 +616,32 @@ class RunningMeans:
             self.losses = torch.cat([self.losses, torch.empty_like(self.losses)])
         self.losses[number] = loss
         if isinstance(x, WeightedInput):
+            n_rows = x.weight.shape[-1]
             self.weights.append(x.weight.sum(-1))
         elif of_nets is not None:
-            self.weights.append(x.shape[-2])
+            n_rows = x.shape[-2]
+            self.weights.append(n_rows)
         else:
-            self.weights.append(len(x) if torch.is_tensor(x) else get_len(x))
+            n_rows = len(x) if torch.is_tensor(x) else get_len(x)
+            self.weights.append(n_rows)
+        self.n_rows += n_rows
         if "score" in step:
             self.scores.append(step["score"])
 
-    def mean_losses(self) -> Tensor:
+    def mean_losses(self) -> NDArray[np.float64]:
         """Return the mean loss, of several nets one each; NaN where there was no batch."""
         if self.losses is None:
-            return torch.tensor(math.nan)
+            return np.asarray(math.nan)
         return self._mean(self.losses[: len(self.weights)])
 
     def mean_score(self) -> float:
         """Return the mean score; NaN where no batch had one."""
         return float(self._mean(torch.stack(self.scores))) if self.scores else math.nan
 
-    def _mean(self, values: Tensor) -> Tensor:
-        values = values.double()
-        if any(map(torch.is_tensor, self.weights)):  # of some batches, at least
-            as_tensors = (torch.as_tensor(w).to(values) for w in self.weights)
-            weights = torch.stack([w.expand(values.shape[1:]) for w in as_tensors])
-        else:
-            weights = values.new_tensor(self.weights)
-        if values.ndim == 1:
-            return values @ weights / weights.sum()
-        weights = weights if weights.ndim == 2 else weights[:, None]
-        return (values * weights).sum(0) / weights.sum(0)
+    def _mean(self, values: Tensor) -> NDArray[np.float64]:
+        """Return the weighted mean, in float64, which not every device has."""
+        array = values.numpy(force=True).astype(np.float64)
+        weights = np.ones((len(array), *array.shape[1:]))
+        for of_batch, weight in enumerate(self.weights):
+            weights[of_batch] = weight.numpy(force=True) if torch.is_tensor(weight) else weight
+        return np.asarray((array * weights).sum(0) / weights.sum(0))

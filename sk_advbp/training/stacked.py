@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from sklearn.base import clone
+from skorch.callbacks import Callback
 
 from sk_advbp.core import backprop
 from sk_advbp.core.optimizers import ELEMENTWISE_OPTIMIZERS
@@ -26,7 +27,7 @@ from sk_advbp.training.reach import Reach
 from sk_advbp.training.streams import StackedBatches
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Self
 
     from torch import Tensor
@@ -63,6 +64,17 @@ def stackable(net: AdversarialNet) -> bool:
     )
 
 
+class EpochEnded(Callback):
+    """Call a function after each epoch."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function = function
+
+    def on_epoch_end(self, net: AdversarialNet, **kwargs: object) -> None:
+        """Tell it."""
+        self._function()
+
+
 class Stack:
     """Nets that are trained together, as one perceptron with an axis of nets.
 
@@ -79,13 +91,17 @@ class Stack:
         together = clone(net).set_params(module__n_nets=len(members), callbacks="disable")
         self._together: AdversarialNet = net._knowing_the_data(together)
 
-    def train(self, X: Tensor, target: Tensor) -> Self:
+    def train(
+        self, X: Tensor, target: Tensor, epoch_ended: Callable[[], object] | None = None
+    ) -> Self:
         """Train all nets for `max_epochs`.
 
         Parameters
         ----------
         X : torch.Tensor of shape (n, n_features)
         target : torch.Tensor of shape (n,)
+        epoch_ended : callable or None, default=None
+            Called without arguments after each epoch.
 
         Returns
         -------
@@ -104,6 +120,8 @@ class Stack:
         # As after a separate fit's own draw of its weights.
         of_streams = {m.stream: g for m, g in zip(self.members, generators, strict=True)}
         together._displace = self._displacement()
+        if epoch_ended is not None:
+            together.callbacks_ = [("epoch_ended", EpochEnded(epoch_ended))]
         try:
             together.train(StackedBatches(X, target, self.members, of_streams))
         except NonFinite as error:

@@ -30,9 +30,19 @@ if TYPE_CHECKING:
     from torch.nn import Module, Parameter
     from torch.optim import Optimizer
 
-__all__ = ["PARTS", "PIECES_OF_TRAINING", "PlainState", "let_go_of_graph", "on_the_cpu"]
+__all__ = [
+    "CALLBACK_CONTEXT",
+    "PARTS",
+    "PIECES_OF_TRAINING",
+    "PlainState",
+    "let_go_of_graph",
+    "on_the_cpu",
+]
 
-# The attributes that only a running training has.
+# What scikit-learn's callbacks keep in an estimator, and take away themselves.
+CALLBACK_CONTEXT = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
+
+# The attributes that only a running training has: they are in no copy or pickle of the net.
 PIECES_OF_TRAINING = (
     "_training",
     "_incremental",
@@ -42,6 +52,8 @@ PIECES_OF_TRAINING = (
     "_displace",
     "_closed_form",
     "_fused_step",
+    "_outputs_checked",
+    *CALLBACK_CONTEXT,
 )
 
 # Where skorch's nets keep the bytes of a pickle.

@@ -63,7 +63,8 @@ class Stream:
         self.rows = torch.from_numpy(np.asarray(rows, dtype=np.int64))
         self.weight = None if weight is None else torch.from_numpy(np.asarray(weight))
         self.seed = seed
-        self.batch_size = len(rows) if batch_size == -1 else batch_size
+        # Padded to a batch: one beyond the rows would be all padding.
+        self.batch_size = len(rows) if batch_size == -1 else min(int(batch_size), len(rows))
 
     @property
     def n_batches(self) -> int:

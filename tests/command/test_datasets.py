@@ -74,8 +74,8 @@ def test_only_uint8_values_are_scaled(save, dtype, expected, largest):
 @pytest.mark.parametrize(
     ("arrays", "complaint"),
     [
-        ({"X": images()}, "accepted are the arrays .* or X and y; found: X$"),
-        ({"data": images()}, "found: none of them"),
+        ({"X": images()}, "accepted are the arrays .* or X and y, .*; found: X$"),
+        ({"data": images(), "what": labels()}, "found: data, what$"),
         ({"X": labels(), "y": labels()}, r"X has dtype int64 and shape \(12,\)"),
         ({"X": images(0), "y": labels(0)}, r"X has .* shape \(0, 4, 5\)"),
         ({"X": images().astype(str), "y": labels()}, "X has dtype <U"),
@@ -138,6 +138,41 @@ def test_file_that_cannot_be_opened(tmp_path, make):
     path = tmp_path / "data.npz"
     make(path)
     with pytest.raises(OSError, match=r"data\.npz: cannot be read \(\w+"):
+        load_data(path)
+
+
+OTHERS = [
+    ("x_train", "y_train", "x_test", "y_test"),
+    ("train_images", "train_labels", "test_images", "test_labels"),
+    ("train_data", "train_labels", "test_data", "test_labels"),
+    ("x", "y"),
+    ("images", "labels"),
+    ("data", "target"),
+]
+
+
+@pytest.mark.parametrize("names", OTHERS, ids=lambda names: names[0])
+@pytest.mark.parametrize("as_column", [False, True])
+def test_names_of_others(save, names, as_column):
+    y = labels()[:, None] if as_column else labels()
+    arrays = {name: y if i % 2 else images() for i, name in enumerate(names)}
+    more = {"val_images": images(), "val_labels": y, "weights": np.ones(3)}
+    data = load_data(save(**more, **arrays))
+    own = ("X_train", "y_train", "X_test", "y_test") if len(names) == 4 else ("X", "y")
+    ours = load_data(save(**{n: labels() if i % 2 else images() for i, n in enumerate(own)}))
+    for theirs, expected in zip(data, ours, strict=True):
+        np.testing.assert_array_equal(theirs, expected)
+
+
+def test_names_of_others_in_messages(save):
+    path = save(x_train=images(), y_train=labels(), x_test=images(shape=(4, 4)), y_test=labels())
+    with pytest.raises(ValueError, match=r"samples of x_train have shape \(4, 5\), of x_test"):
+        load_data(path)
+    path = save(train_images=images(), train_labels=labels(), test_images=images())
+    with pytest.raises(ValueError, match=r"found: train_images, train_labels, test_images$"):
+        load_data(path)
+    path = save(empty=np.array([{}], dtype=object), other=images())
+    with pytest.raises(ValueError, match=r"found: empty, other$"):
         load_data(path)
 
 

@@ -1,6 +1,7 @@
 """The choice of ε by cross-validation."""
 
 import pickle
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from joblib import parallel_config
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, log_loss, make_scorer
@@ -447,3 +449,60 @@ def test_datasets():
     np.testing.assert_array_equal(net.predict(X), search().fit(X, Y).predict(X))
     with pytest.raises(ValueError, match="needs X and y as arrays"):
         search().fit(Streamed())
+
+
+# ---- scikit-learn's callbacks ----------------------------------------------------------
+
+
+class Tasks:
+    """Write down how many tasks of which name have ended."""
+
+    def __init__(self):
+        self.ended = Counter()
+
+    def setup(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        self.ended[context.task_name] += 1
+
+    def teardown(self, estimator, context):
+        pass
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize("params", [{}, {"dropout": 0.1}], ids=["together", "one by one"])
+def test_the_tasks_of_a_search(params, n_jobs):
+    if params and n_jobs:
+        pytest.skip("processes take long to start")
+    tasks = Tasks()
+    net = AdvBPClassifierCV((5,), epsilons=[0, 0.1], cv=3, max_epochs=4, n_jobs=n_jobs, **params)
+    plain = clone(net.set_params(random_state=0)).fit(X, Y)
+    watched = net.set_callbacks(tasks).fit(X, Y)
+    np.testing.assert_array_equal(watched.predict_proba(X), plain.predict_proba(X))
+    np.testing.assert_array_equal(
+        watched.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"]
+    )
+    n_parts = 6 if params else tasks.ended["nets"]
+    of_parts = 0 if params else 4 * n_parts
+    assert tasks.ended == {
+        "fit": 1,
+        "cross-validation": 1,
+        "chosen epsilon": 1,
+        "nets": n_parts,
+        "epoch": 4 + of_parts,
+    }
+    monitor = ScoringMonitor(scoring="accuracy")
+    net.set_callbacks(monitor).fit(X, Y)
+    np.testing.assert_array_equal(net.predict_proba(X), plain.predict_proba(X))
+
+
+def test_a_progress_bar_of_a_search(capsys):
+    pytest.importorskip("rich")
+    net = AdvBPClassifierCV((5,), epsilons=2, cv=2, max_epochs=3, random_state=0)
+    net.set_callbacks(ProgressBar()).fit(X, Y)
+    out = capsys.readouterr().out
+    assert "cross-validation" in out and "chosen epsilon" in out and "100%" in out

@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from sk_advbp import AdvBPClassifier
+from sk_advbp import AdvBPClassifier, AdvBPRegressor
 from sk_advbp.core import attacks
 from sk_advbp.robustness import to_art
 
@@ -180,3 +180,25 @@ def test_without_the_toolbox_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", absent)
     with pytest.raises(ImportError, match=r"extra 'attacks': python -m pip install .*\[attacks\]"):
         to_art(AdvBPClassifier())
+
+
+@pytest.mark.parametrize("module", [None, nn.Sequential(nn.ReLU(inplace=True), nn.Linear(64, 10))])
+def test_arrays_of_float64_and_of_the_users(evasion, digits, module):
+    """Attacks that hand over float64, on nets of float32, leave the user's array alone."""
+    X, y = digits[0][:20].astype(np.float64), digits[1][:20]
+    net = AdvBPClassifier((8,), module=module, **OPTIONS).fit(digits[0], digits[1])
+    classifier, before = to_art(net), X.copy()
+    expected = net.predict_proba(X).argmax(1)
+    np.testing.assert_array_equal(classifier.predict(X).argmax(1), expected)
+    np.testing.assert_array_equal(classifier.predict(X.astype("f4")).argmax(1), expected)
+    assert classifier.loss_gradient(X, np.eye(10)[y]).shape == X.shape
+    moved = evasion.FastGradientMethod(classifier, eps=0.1).generate(X, y)
+    assert 0 < np.abs(moved - X).max() <= 0.1 + 1e-6
+    np.testing.assert_array_equal(X, before)
+
+
+def test_regressors_are_refused():
+    pytest.importorskip("art.estimators.classification", reason=REASON, exc_type=ImportError)
+    X = np.zeros((10, 2))
+    with pytest.raises(TypeError, match="to_art wraps classifiers"):
+        to_art(AdvBPRegressor((4,), max_epochs=1).fit(X, X[:, 0]))

@@ -306,7 +306,7 @@ def test_pipeline_examples_in_original_units(transformers):
 @pytest.mark.parametrize(
     ("transformer", "complaint"),
     [
-        (MinMaxScaler(clip=True), "cannot be inverted: .* clip"),
+        (MinMaxScaler(clip=True), "cannot be inverted, .* clip"),
         (FunctionTransformer(np.log1p), "cannot be inverted"),
         (RandomForestClassifier, "only an AdvBPClassifier"),
     ],
