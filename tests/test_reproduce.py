@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from joblib import Parallel, delayed
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
 import experiments  # noqa: E402
 import findings  # noqa: E402
+import passport  # noqa: E402
 import reproduce  # noqa: E402
 import trials  # noqa: E402
 from experiments import ADVERSARIAL, PLAIN, SIGNS, Experiment, Method, Net, candidates  # noqa: E402
@@ -101,6 +103,12 @@ def test_findings_are_those_of_the_files(tiny):
     for name in ("headline", "mnist", "resistance clipped", "resistance not clipped", "transfer"):
         assert len(findings.TABLES[name](found)) > 1
     assert findings.resistance_sentences(found)
+
+
+def test_workers_name_the_command_that_was_typed():
+    passports = Parallel(n_jobs=2, batch_size=1)(delayed(passport.passport)() for _ in range(2))
+    assert {of["command"] for of in passports} == {passport.passport()["command"]}
+    assert "loky" not in passports[0]["command"]
 
 
 def made(folder, errors, fooled=None):
