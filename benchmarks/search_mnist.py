@@ -87,7 +87,7 @@ START = {
     | {"hidden_layer_sizes": (800, 800), "activation": "logistic", "output": "softmax"}
     | {"epsilon": 0.08, "max_epochs": 40},
 }
-DECAY = {"optimizer__decoupled_weight_decay": True}
+DECAY = {"optimizer__weight_decay": 0.1, "optimizer__decoupled_weight_decay": True}
 MIXED = {"epsilon": 0.12, "clean_weight": 0.3}
 
 # (units, what differs, number of seeds), in the order in which they are done.
@@ -95,12 +95,15 @@ CANDIDATES = [
     # A clean share helped 2×1200; is it the share or the width? And a rate that learns all.
     ("relu", MIXED, 1),
     ("logistic", {"lr": 0.003}, 1),
-    ("relu", {"epsilon": 0.1, "optimizer__weight_decay": 0.1} | DECAY, 1),
+    ("relu", {"epsilon": 0.1} | DECAY, 1),
     # At that rate logistic units learn all training images, too, and can bear a larger ε.
     ("logistic", {"lr": 0.003, "epsilon": 0.12}, 1),
     ("relu", {"epsilon": 0.2, "clean_weight": 0.5}, 1),
+    # The decay took as much off as the clean share: do they add up? And the share for logistic.
+    ("relu", MIXED | DECAY, 1),
+    ("logistic", {"lr": 0.003} | MIXED, 1),
     ("relu", {"epsilon": 0.1, "lr_schedule": "constant", "average": 0.9995}, 1),
-    ("logistic", {"lr": 0.003, "batch_size": 64}, 1),
+    ("logistic", {"lr": 0.003, "epsilon": 0.12, "max_epochs": 80}, 1),
 ]
 
 
