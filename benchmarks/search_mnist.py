@@ -107,15 +107,14 @@ CANDIDATES = [
 ]
 
 
-def name_of(units, changes):
-    """Return the name of a candidate, of its units and of what differs."""
-    values = {k.removeprefix("optimizer__"): v for k, v in changes.items() if v is not True}
-    words = (f"{k}-{_in_short(v)}" for k, v in values.items())
-    return slug(units, *words)
-
-
-def _in_short(value):
-    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def in_words(changes):
+    """Return each setting that differs and its value, without what only says of which kind."""
+    words = []
+    for name, value in changes.items():
+        if value is not True:
+            short = "x".join(map(str, value)) if isinstance(value, tuple) else value
+            words.append(f"{name.removeprefix('optimizer__')} {short}")
+    return words
 
 
 def cells(folder=FOLDER, candidates=None):
@@ -123,7 +122,7 @@ def cells(folder=FOLDER, candidates=None):
     amp = {"amp": has_bfloat16_products("cpu")}
     return [
         Run(
-            folder / f"{name_of(units, changes)}.s{seed}.json",
+            folder / f"{slug(units, *in_words(changes))}.s{seed}.json",
             "mnist",
             START[units] | amp | changes,
             seed,
@@ -151,7 +150,7 @@ def rows_of(folder=FOLDER, candidates=None):
         errors, training, seconds = (
             [figures[k] for figures in of_seeds] for k in ("error", "training_error", "seconds")
         )
-        row = [units, ", ".join(f"{k} {_in_short(v)}" for k, v in changes.items())]
+        row = [units, ", ".join(in_words(changes))]
         row += [mean_in_words(errors), ", ".join(f"{error:.2f}" for error in errors)]
         row += [mean_in_words(training), f"{sum(seconds) / len(seconds):.0f}"]
         found.append((units, sum(errors) / len(errors), row))
