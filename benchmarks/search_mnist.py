@@ -99,11 +99,13 @@ CANDIDATES = [
     # At that rate logistic units learn all training images, too, and can bear a larger ε.
     ("logistic", {"lr": 0.003, "epsilon": 0.12}, 1),
     ("relu", {"epsilon": 0.2, "clean_weight": 0.5}, 1),
-    # The decay took as much off as the clean share: do they add up? And the share for logistic.
+    # That was too much. The decay took as much off as the clean share: do they add up, and does
+    # it help logistic units?
     ("relu", MIXED | DECAY, 1),
-    ("logistic", {"lr": 0.003} | MIXED, 1),
+    ("logistic", {"lr": 0.003, "epsilon": 0.12} | DECAY, 1),
     ("relu", {"epsilon": 0.1, "lr_schedule": "constant", "average": 0.9995}, 1),
     ("logistic", {"lr": 0.003, "epsilon": 0.12, "max_epochs": 80}, 1),
+    ("logistic", {"lr": 0.003} | MIXED, 1),
 ]
 
 
