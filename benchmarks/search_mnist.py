@@ -104,6 +104,9 @@ CANDIDATES = [
     ("relu", MIXED | DECAY, 1),
     ("logistic", {"lr": 0.003, "epsilon": 0.12} | DECAY, 1),
     ("relu", {"epsilon": 0.1, "lr_schedule": "constant", "average": 0.9995}, 1),
+    # They do not add up in 40 epochs, after which some training images are still wrong. `beyond` of
+    # `reproduce.py` has the clean share on this wider net, 0.79 %, and neither, 0.93 %.
+    ("relu", {"hidden_layer_sizes": (1200, 1200), "epsilon": 0.1, "max_epochs": 50} | DECAY, 1),
     ("logistic", {"lr": 0.003, "epsilon": 0.12, "max_epochs": 80}, 1),
     ("logistic", {"lr": 0.003} | MIXED, 1),
 ]
