@@ -104,7 +104,7 @@ CANDIDATES = [
     # it help logistic units?
     ("relu", MIXED | DECAY, 1),
     ("logistic", {"lr": 0.003, "epsilon": 0.12} | DECAY, 1),
-    ("relu", {"epsilon": 0.1} | AVERAGED, 1),
+    ("relu", {"epsilon": 0.1} | AVERAGED, 2),
     # They do not add up in 40 epochs, after which some training images are still wrong, and decay
     # harms logistic units. The average at a constant rate is the best of this width: the same for
     # logistic units, and beside the clean share.
