@@ -109,3 +109,8 @@ def test_kept_results_are_of_the_declared_candidates():
             figures = read(run.path)
             declared = json.loads(json.dumps(run.settings)) | {"amp": figures["settings"]["amp"]}
             assert figures["settings"] == declared and figures["seed"] == run.seed, run.path.name
+
+
+def test_kept_table_is_that_of_the_files():
+    text = (search_mnist.FOLDER / "README.md").read_text("utf-8")
+    assert search_mnist.markdown(search_mnist.rows_of()) in text
