@@ -93,11 +93,11 @@ MIXED = {"epsilon": 0.12, "clean_weight": 0.3}
 
 # (units, what differs, number of seeds), in the order in which they are done.
 CANDIDATES = [
-    # A clean share helped 2×1200; is it the share or the width? And a rate that learns all.
+    # A clean share helped 2×1200; is it the share or the width? And a faster rate.
     ("relu", MIXED, 1),
     ("logistic", {"lr": 0.003}, 1),
     ("relu", {"epsilon": 0.1} | DECAY, 1),
-    # At that rate logistic units learn all training images, too, and can bear a larger ε.
+    # At that rate logistic units learn all training images but one, and may bear a larger ε.
     ("logistic", {"lr": 0.003, "epsilon": 0.12}, 1),
     ("relu", {"epsilon": 0.2, "clean_weight": 0.5}, 1),
     # That was too much. The decay took as much off as the clean share: do they add up, and does
