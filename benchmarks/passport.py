@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
 # What decides about figures; documentation and other results do not. For git * goes into folders.
 CODE = ["sk_advbp", "benchmarks/*.py"]
+# What was typed: the first process of a benchmark says it here, and its workers inherit it.
+COMMAND = os.environ.setdefault("SK_ADVBP_BENCHMARK", shlex.join(["python", *sys.orig_argv[1:]]))
 
 
 def _processor():
@@ -43,7 +45,7 @@ def git(*arguments):
 def passport():
     """Return, as a dictionary that JSON can hold, what a figure needs to be believed."""
     return {
-        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "command": COMMAND,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": git("rev-parse", "HEAD"),
         "uncommitted": bool(git("status", "--porcelain", "--", *CODE)),

@@ -103,10 +103,11 @@ def cifar10(path):
 # ---- one run -------------------------------------------------------------------------
 
 
-def net_of(run, paths, rows):
+def net_of(run, paths, rows, build=AdvBPClassifier):
     """Return the net of `run`, trained, and the seconds that it took.
 
-    One that will be needed again lies in the folder for temporary files until then.
+    `build` makes it of the settings. One that will be needed again lies in the folder for
+    temporary files until then.
     """
     X, y, *_, units = parts(run, paths, rows)
     settings = dict(run.settings)
@@ -116,7 +117,7 @@ def net_of(run, paths, rows):
     if stored.is_file():
         return joblib.load(stored)
     start = time.perf_counter()
-    net = AdvBPClassifier(**settings, random_state=run.seed, device="cpu").fit(X, y)
+    net = build(**settings, random_state=run.seed, device="cpu").fit(X, y)
     seconds = time.perf_counter() - start
     if run.kept:
         NETS.mkdir(exist_ok=True)
@@ -160,10 +161,10 @@ def resistance(net, X, y):
     return found
 
 
-def do(run, paths, rows, threads=1):
+def do(run, paths, rows, threads=1, build=AdvBPClassifier):
     """Train and score the net of `run`, and write its file."""
     torch.set_num_threads(threads)
-    net, seconds = net_of(run, paths, rows)
+    net, seconds = net_of(run, paths, rows, build)
     X, y, X_scored, y_scored, _ = parts(run, paths, rows)
     figures = {
         "settings": run.settings,

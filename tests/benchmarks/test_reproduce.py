@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from joblib import Parallel, delayed
 
+from benchmarks import passport
 from benchmarks.reproduction import experiments, findings, reproduce, trials
 from benchmarks.reproduction.experiments import (
     ADVERSARIAL,
@@ -101,6 +103,12 @@ def test_findings_are_those_of_the_files(tiny):
     for name in ("headline", "mnist", "resistance clipped", "resistance not clipped", "transfer"):
         assert len(findings.TABLES[name](found)) > 1
     assert findings.resistance_sentences(found)
+
+
+def test_workers_name_the_command_that_was_typed():
+    passports = Parallel(n_jobs=2, batch_size=1)(delayed(passport.passport)() for _ in range(2))
+    assert {of["command"] for of in passports} == {passport.passport()["command"]}
+    assert "loky" not in passports[0]["command"]
 
 
 def made(folder, errors, fooled=None):
