@@ -26,7 +26,7 @@ X_train, X_test, y_train, y_test = train_test_split(
 # of the pipeline sees.
 
 epsilons = [0, 0.04, 0.08, 0.12, 0.16, 0.2]
-scorings = {"accuracy": None, "accuracy under attack": make_adversarial_scorer(0.1)}
+scorings = {"accuracy": "accuracy", "accuracy under attack": make_adversarial_scorer(0.1)}
 models = {}
 for name, scoring in scorings.items():
     search = AdvBPClassifierCV(

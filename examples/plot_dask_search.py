@@ -30,7 +30,7 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_sta
 search = RandomizedSearchCV(
     make_pipeline(MinMaxScaler(), AdvBPClassifier((50,), max_epochs=20, random_state=0)),
     {
-        "advbpclassifier__epsilon": loguniform(0.005, 0.3),
+        "advbpclassifier__epsilon": loguniform(0.005, 0.2),
         "advbpclassifier__optimizer__weight_decay": loguniform(1e-6, 1e-2),
     },
     n_iter=12,

@@ -47,8 +47,9 @@ for name, of_column in zip(transform.get_feature_names_out(), unit, strict=True)
 search = AdvBPClassifierCV((50,), epsilons=[0, 0.05, 0.1, 0.2], epsilon_unit=unit, random_state=0)
 model = make_pipeline(transform, search).fit(X_train, y_train)
 print(f"chosen ε = {search.epsilon_:g} standard deviations")
-for epsilon, score in zip(search.epsilons_, search.cv_results_["mean_test_score"], strict=True):
-    print(f"  ε = {epsilon:4g}: accuracy in cross-validation {100 * score:.2f} %")
+results = search.cv_results_
+for candidate, score in zip(results["params"], results["mean_test_score"], strict=True):
+    print(f"  {candidate}: log loss in cross-validation {-score:.3f}")
 print(f"accuracy on the test part: {100 * model.score(X_test, y_test):.1f} %")
 
 # %%

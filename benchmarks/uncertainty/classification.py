@@ -139,8 +139,8 @@ def main(argv=None):
             path = given.results / f"{name}.s{seed}.json"
             if not path.is_file():
                 do(path, method, seed, data, given.rows)
-                # Together in one file, for the pages.
-                write_json(given.results.with_suffix(".json"), {"answers": runs_of(given.results)})
+    # Together in one file, for the pages.
+    write_json(given.results.with_suffix(".json"), {"answers": runs_of(given.results)})
     print(markdown(rows_of(runs_of(given.results))))
 
 
