@@ -66,9 +66,9 @@ class Labels:
             Where y has several columns, or labels of another kind, such as strings where the
             classes are numbers.
         """
+        if np.ndim(y) != 1:  # of a sparse matrix, too
+            raise ValueError(f"y has shape {np.shape(y)}. Expected one label a row, as before.")
         y = np.asarray(y)
-        if y.ndim != 1:
-            raise ValueError(f"y has shape {y.shape}. Expected one label a row, as before.")
         if kind_of(y) != kind_of(self.classes):
             self._refuse(y)
         target = np.searchsorted(self.classes, y).clip(max=len(self.classes) - 1)
