@@ -385,7 +385,8 @@ class AdversarialEstimator(
         """Warn where ε is far from the spread of the features: X may not be scaled."""
         if self.module is not None or not self._reach.moves or rows.X.shape[0] < 2:
             return
-        deviation = standard_deviation(rows.X, rows.weight)
+        with np.errstate(over="ignore", invalid="ignore"):  # of values with too large squares
+            deviation = standard_deviation(rows.X, rows.weight)
         epsilon = np.broadcast_to(self._reach.epsilon, deviation.shape)
         moving = (epsilon > 0) & (deviation > 0)
         if not moving.any():

@@ -160,6 +160,7 @@ class EpsilonSearch(Base):
         chosen = {"epsilon": self.epsilon_, "max_epochs": self.max_epochs_}
         return self._net_of_folds().set_params(**chosen)
 
+    @np.errstate(over="ignore", invalid="ignore")  # of scores that only a sum makes infinite
     def _choose_epsilon(self, rows: Rows, root: Any = None) -> None:
         """Find `epsilon_` by cross-validation on the `rows`."""
         X, target, sample_weight = rows

@@ -38,6 +38,7 @@ class ScoreOfOutputs:
         return float(self._of(outputs, target, weight))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of outputs that have overflowed: no finite score
 def log_likelihood(
     outputs: Tensor, target: NDArray[np.generic], weight: Floats | None, logistic: bool = False
 ) -> float:
@@ -67,6 +68,7 @@ def subset_accuracy(outputs: Tensor, target: NDArray[np.generic], weight: Floats
     return np.average(((outputs.numpy() > 0) == target).all(axis=1), weights=weight)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def r_squared(outputs: Tensor, target: NDArray[np.generic], weight: Floats | None) -> float:
     """Return R², the mean over the outputs."""
     return r2_score(target, outputs.numpy(), sample_weight=weight)

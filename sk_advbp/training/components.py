@@ -9,6 +9,7 @@ from copy import deepcopy
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from skorch.callbacks import EpochTimer, PrintLog
 from torch.utils.data import DataLoader
@@ -69,7 +70,7 @@ class Components(PlainState):
     @property
     def _default_callbacks(self) -> list[tuple[str, Callback]]:
         callbacks = [("epoch_timer", EpochTimer())]
-        if self.verbose:
+        if np.any(self.verbose):
             callbacks.append(("print_log", PrintLog()))
         if self.early_stopping:
             stop = StopEarly(

@@ -298,7 +298,9 @@ class PlainState(NeuralNet):
 
     def _callbacks_of_each_fit(self) -> list[tuple[str, Callback]]:
         """Return the callbacks that skorch and this package add to the user's, initialised."""
-        if self.callbacks == "disable" or getattr(self, "_trimmed_for_prediction", False):
+        # Parameters may be anything after a fit.
+        disabled = isinstance(self.callbacks, str) and self.callbacks == "disable"
+        if disabled or getattr(self, "_trimmed_for_prediction", False):
             return []
         given = {
             name: getattr(self, f"callbacks__{name}", cb) for name, cb in self._default_callbacks
