@@ -387,13 +387,11 @@ class AdversarialEstimator(
             return
         with np.errstate(over="ignore", invalid="ignore"):  # of values with too large squares
             deviation = standard_deviation(rows.X, rows.weight)
-        epsilon = np.broadcast_to(self._reach.epsilon, deviation.shape)
-        moving = (epsilon > 0) & (deviation > 0)
-        if not moving.any():
-            return
-        ratio = float(np.median(epsilon[moving] / deviation[moving]))
+            epsilon = np.broadcast_to(self._reach.epsilon, deviation.shape)
+            moving = (epsilon > 0) & (deviation > 0)
+            ratio = float(np.median(epsilon[moving] / deviation[moving])) if moving.any() else 1.0
         if self._reach.norm == "l2":  # which all features share
-            ratio /= math.sqrt(moving.sum())
+            ratio /= math.sqrt(max(1, moving.sum()))
         if not LEAST_RATIO <= ratio <= LARGEST_RATIO:
             warnings.warn(
                 f"epsilon is {ratio:.3g} standard deviations of the median feature, where "
