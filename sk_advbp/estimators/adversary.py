@@ -203,6 +203,8 @@ class AdversaryMixin(Net):
         if is_dataset(X):
             dataset = X
             n = len(dataset)
+            if n == 0:
+                raise ValueError("The Dataset has 0 samples, of which there is no accuracy.")
         else:
             x, y = self._validated(X, reset=False), as_array_like(y)
             check_consistent_length(x, y)

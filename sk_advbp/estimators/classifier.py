@@ -592,6 +592,11 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
             return self.predict_nonlinearity
         if self.predict_nonlinearity is None:
             return lambda logits: logits
+        if not isinstance(self.predict_nonlinearity, str) or self.predict_nonlinearity != "auto":
+            raise ValueError(
+                "predict_nonlinearity must be a callable, None or 'auto'. Got "
+                f"{self.predict_nonlinearity!r}."
+            )
         if self._target_shape:
             return torch.sigmoid
         if isinstance(self.criterion_, nn.NLLLoss) and not self._has_own_module:

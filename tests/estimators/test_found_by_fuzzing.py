@@ -67,6 +67,16 @@ REFUSED = {
         lambda: adversarial_accuracy_score(fitted(), TensorDataset(torch.as_tensor(X)), None, 0.1),
         "must return exactly 2 values",
     ),
+    "a dataset without rows": (
+        lambda: adversarial_accuracy_score(
+            fitted(), TensorDataset(torch.empty(0, 2), torch.empty(0)), None, 0.1
+        ),
+        "has 0 samples",
+    ),
+    "a nonlinearity set after fit": (
+        lambda: fitted().set_params(predict_nonlinearity=np.ones(2)).predict_proba(X),
+        "must be a callable, None or 'auto'. Got array",
+    ),
     "X and y of different lengths": (
         lambda: transfer_accuracy_score(fitted(), fitted(), X[:2], Y, 0.1),
         "inconsistent numbers of samples",
