@@ -293,7 +293,7 @@ class AdversaryMixin(Net):
         if attack == "pgd":
             n_steps = of_pgd["n_steps"]
             generators = restart_generators(of_pgd["n_restarts"], of_pgd["random_state"])
-            move |= {"n_steps": n_steps, "step_size": python_number(step_size or 2.5 / n_steps)}
+            move |= {"n_steps": n_steps, "step_size": float(step_size or 2.5 / n_steps)}
             move["generators"] = generators
         return attack, move
 

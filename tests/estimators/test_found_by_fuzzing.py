@@ -142,3 +142,11 @@ def test_a_class_that_is_ruled_out():
 
     net = AdvBPClassifier(module=RuledOut(2, 3), classes=[0, 1, 2], max_epochs=1).fit(X, Y)
     assert (net.predict_proba(X)[:, 2] == 0).all()
+
+
+def test_a_step_beyond_int64():
+    net = fitted()
+    moved = net.adversarial_examples(X, Y, epsilon=0.1, attack="pgd", step_size=10**30)
+    np.testing.assert_allclose(
+        moved, net.adversarial_examples(X, Y, epsilon=0.1, attack="pgd", step_size=1e30)
+    )
