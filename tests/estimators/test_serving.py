@@ -62,6 +62,18 @@ def test_a_few_rows_are_predicted_as_many_are(estimator, y, dtype, rows):
     assert not net.module_.training
 
 
+def test_they_go_the_short_way_unless_a_subclass_has_a_way_of_its_own():
+    class OwnStep(AdvBPClassifier):
+        def evaluation_step(self, batch, training=False):
+            return super().evaluation_step(batch, training)
+
+    x = X.astype("float32")
+    for estimator, y in [(AdvBPClassifier, Y), (AdvBPRegressor, NUMBERS), (OwnStep, Y)]:
+        net = estimator(**QUICK).fit(X, y)
+        assert net._takes_at_once(x[:FEW_ROWS]) == (estimator is not OwnStep)
+        assert not net._takes_at_once(x[: FEW_ROWS + 1])
+
+
 def test_a_net_in_training_mode_predicts_all_the_same():
     net = AdvBPClassifier(**QUICK, dropout=0.5).fit(X, Y)
     expected = net.predict_proba(X[:2])
