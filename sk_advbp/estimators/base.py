@@ -453,7 +453,8 @@ class AdversarialEstimator(
         self, attributes: str | Sequence[str] | None = None, *args: object, **kwargs: Any
     ) -> None:
         """Raise sklearn.exceptions.NotFittedError before ``fit``."""
-        check_is_fitted(self, attributes, *args, **kwargs)
+        if attributes is not None or not self.__sklearn_is_fitted__():  # quicker than to ask tags
+            check_is_fitted(self, attributes, *args, **kwargs)
 
     def __sklearn_is_fitted__(self) -> bool:
         return self.initialized_ and hasattr(self, "n_features_in_")
@@ -511,8 +512,7 @@ class AdversarialEstimator(
 
     def _logits(self, X: Samples) -> Tensor:
         """Return the module's output for X, a tensor on the CPU."""
-        if not self.__sklearn_is_fitted__():
-            self.check_is_fitted()
+        self.check_is_fitted()
         if not is_dataset(X):
             X = X if self._is_valid(X) else self._validated(X, reset=False)
             if self._takes_at_once(X):
