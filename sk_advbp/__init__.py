@@ -7,6 +7,7 @@ from sk_advbp.estimators import (
     AdvBPRegressor,
     AdvBPRegressorCV,
     load_model,
+    log_likelihood_score,
 )
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "AdvBPRegressorCV",
     "__version__",
     "load_model",
+    "log_likelihood_score",
 ]

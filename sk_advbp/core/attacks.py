@@ -101,13 +101,13 @@ def perceptron_gradient(
     scale = -1.0 if output == "softmax" and not several else 1.0
 
     def predicted(logits: Tensor) -> Tensor:
-        assert output != "identity"  # numbers are given
+        assert output not in ("identity", "gaussian")  # numbers are given
         z = mixture(logits, output, -2) if several else logits
         return (z > 0).mT if output == "multilabel" else z.argmax(0)
 
     def output_deltas(logits: Tensor, target: Tensor | None) -> Tensor:
         target = predicted(logits) if target is None else target
-        if output in ("multilabel", "identity"):
+        if output in ("multilabel", "identity", "gaussian"):
             target = target.mT.to(logits.dtype)
         else:
             target = backprop.one_hot(target, logits.shape[-2], scale, logits.dtype)

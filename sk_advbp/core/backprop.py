@@ -36,6 +36,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from sk_advbp.core import gaussian
 from sk_advbp.core.mixture import Output
 from sk_advbp.core.mlp import Activation
 from sk_advbp.core.perturbation import Gradient
@@ -171,17 +172,17 @@ def targets(
     Parameters
     ----------
     y : torch.Tensor of shape ([K,] n) of integers
-        ([K,] n, m) for ``"multilabel"`` and ``"identity"``.
+        ([K,] n, m) for ``"multilabel"`` and ``"identity"``, ([K,] n, m/2) for ``"gaussian"``.
     sample_weight : torch.Tensor of shape ([K,] n) or None
-    output : {"softmax", "logistic", "multilabel", "identity"}
+    output : {"softmax", "logistic", "multilabel", "identity", "gaussian"}
     logits_shape : tuple ([K,] m, n)
     dtype : torch.dtype
 
     Returns
     -------
-    target : torch.Tensor of shape ([K,] m, n)
+    target : torch.Tensor of shape ([K,] m, n), or ([K,] m/2, n) for ``"gaussian"``
         ``"softmax"``: ∂J/∂(log p), which is -w/Σw at the true class and 0 elsewhere.
-        ``"logistic"``: one-hot. ``"multilabel"``, ``"identity"``: yᵀ.
+        ``"logistic"``: one-hot. ``"multilabel"``, ``"identity"``, ``"gaussian"``: yᵀ.
     weight : float or torch.Tensor of shape ([K,] 1, n)
         w/Σw; zero for a model whose weights are all zero.
     """
@@ -190,8 +191,8 @@ def targets(
     if sample_weight is not None:
         total = sample_weight.sum(-1, keepdim=True)
         weight = (sample_weight / total.masked_fill(total == 0, 1)).to(dtype).unsqueeze(-2)
-    if output in ("multilabel", "identity"):
-        return in_dtype(y.mT, dtype).expand(logits_shape), weight
+    if output in ("multilabel", "identity", "gaussian"):
+        return in_dtype(y.mT, dtype).expand(*logits_shape[:-2], -1, -1), weight
     softmax = output == "softmax"
     scale = 1.0 if not softmax else -share if sample_weight is None else -1.0
     target = one_hot(y, logits_shape[-2], scale, dtype)
@@ -216,9 +217,10 @@ def loss_and_delta(
     logits : torch.Tensor of shape ([K,] m, n)
     target, weight
         From `targets`.
-    output : {"softmax", "logistic", "multilabel", "identity"}
+    output : {"softmax", "logistic", "multilabel", "identity", "gaussian"}
         ℓ is the cross-entropy; the binary cross-entropy summed over the classes, or over the
-        labels; the squared error averaged over the outputs.
+        labels; the squared error, or the negative log likelihood of a Gaussian, averaged over
+        the numbers.
     with_loss : bool, default=True
         False returns None for the loss, which the first pass has no use for.
 
@@ -238,6 +240,11 @@ def loss_and_delta(
         if with_loss:
             losses = binary_cross_entropy_with_logits(logits, target, reduction="none")
             losses = losses.mul_(weight)
+    elif output == "gaussian":
+        share = weight * (1 / target.shape[-2])
+        delta = gaussian.delta(logits, target).mul_(share)
+        if with_loss:
+            losses = gaussian.loss(*gaussian.mean_and_variance(logits, -2), target).mul_(share)
     else:
         residual = logits - target
         delta = residual * (weight * (2 / logits.shape[-2]))
@@ -395,15 +402,17 @@ def adversarial_gradients(
         A mini-batch, samples as rows. Without the axis K it serves all models alike.
     y : torch.Tensor of shape ([K,] n) of integers, or ([K,] n, m)
         Classes 0 … m-1. For ``output="multilabel"`` 1 where a row has the label, else 0; for
-        ``output="identity"`` the targets of the regression.
+        ``output="identity"`` the targets of the regression; for ``"gaussian"`` ([K,] n, m/2).
     weights : sequence of torch.Tensor of shape ([K,] out, in)
         First layer first.
     biases : sequence of torch.Tensor of shape ([K,] out)
     activation : {"identity", "logistic", "tanh", "relu"}
         Of the hidden units.
-    output : {"softmax", "logistic", "multilabel", "identity"}
+    output : {"softmax", "logistic", "multilabel", "identity", "gaussian"}
         Cross-entropy; binary cross-entropy of one logistic unit a class, summed over the
-        classes; the same of several labels a row; squared error averaged over the outputs.
+        classes; the same of several labels a row; squared error averaged over the outputs;
+        negative log likelihood of a Gaussian, averaged over the numbers, of which the outputs
+        are the means, then what `sk_advbp.core.gaussian` makes the variances of.
     perturb : callable or None, default=None
         Maps (gradient, x) to x', where gradient(x) is ∇ₓJ at x. None is plain
         back-propagation: one pass, with `masks`, whatever the `clean_weight`.

@@ -13,6 +13,7 @@ With zₖ the output of net k of K, pₖ its probabilities and σ the logistic f
     z̄ = log p̄                                  softmax              mixture
     z̄ = log p̄ - log(1 - p̄)                     logistic, multilabel
     z̄ = (z₁ + … + z_K) / K                     identity
+    z̄ = (μ̄, s̄) of `sk_advbp.core.gaussian`     gaussian
 
 so that z̄, put through the map from one net's output to its probabilities, gives p̄. All of it is
 computed from logarithms: nothing overflows, and no small probability is lost. Of several labels
@@ -33,9 +34,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-__all__ = ["mixture", "mixture_deltas"]
+from sk_advbp.core import gaussian
 
-Output = Literal["softmax", "logistic", "multilabel", "identity"]
+__all__ = ["Output", "mixture", "mixture_deltas", "n_units"]
+
+Output = Literal["softmax", "logistic", "multilabel", "identity", "gaussian"]
+
+
+def n_units(n_outputs: int, output: Output) -> int:
+    """Return the number of units of the output layer: a Gaussian has two for each number."""
+    return 2 * n_outputs if output == "gaussian" else n_outputs
 
 
 def log_probabilities(z: Tensor, output: Output, dim: int = -1) -> Tensor:
@@ -67,7 +75,7 @@ def mixture(z: Tensor, output: Output, dim: int = -1) -> Tensor:
     ----------
     z : torch.Tensor of shape (K, ...)
         With the classes along `dim`.
-    output : {"softmax", "logistic", "multilabel", "identity"}
+    output : {"softmax", "logistic", "multilabel", "identity", "gaussian"}
     dim : int, default=-1
 
     Returns
@@ -76,6 +84,8 @@ def mixture(z: Tensor, output: Output, dim: int = -1) -> Tensor:
     """
     if output == "identity":
         return z.mean(0)
+    if output == "gaussian":
+        return gaussian.mixture(z, dim)
     if output == "multilabel":
         return log_mean(logsigmoid(z)) - log_mean(logsigmoid(-z))
     log_p = log_mean(log_probabilities(z, output, dim))
@@ -89,10 +99,11 @@ def mixture_deltas(z: Tensor, target: Tensor, output: Output) -> Tensor:
     ----------
     z : torch.Tensor of shape (K, m, n)
     target : torch.Tensor of shape (m, n)
-        One-hot labels, an indicator matrix for ``"multilabel"``, or numbers for ``"identity"``.
-    output : {"softmax", "logistic", "multilabel", "identity"}
+        One-hot labels, an indicator matrix for ``"multilabel"``, or numbers for ``"identity"``;
+        of shape (m/2, n) for ``"gaussian"``.
+    output : {"softmax", "logistic", "multilabel", "identity", "gaussian"}
         ℓ is the cross-entropy; the binary cross-entropy summed over the classes, or over the
-        labels; the squared error averaged over the outputs.
+        labels; the squared error, or the negative log likelihood, averaged over the numbers.
 
     Returns
     -------
@@ -103,11 +114,13 @@ def mixture_deltas(z: Tensor, target: Tensor, output: Output) -> Tensor:
     For softmax, δₖ = rₖ (pₖ - t), with rₖ the share of net k in p̄ at the label. For logistic
     outputs, with sₖ = σ(zₖ) and gₖ = ∂ℓ/∂(log pₖ), δₖ = (1 - sₖ)(gₖ - pₖ Σ gₖ). For several labels
     δₖ = rₖ (pₖ - t), with rₖ the share of net k in p̄ where the label is 1, in 1 - p̄ where it is 0.
-    For numbers, δₖ = 2 (z̄ - t) / (m K).
+    For numbers, δₖ = 2 (z̄ - t) / (m K); with a Gaussian, as in `sk_advbp.core.gaussian`.
     """
     if output == "identity":
         delta = (z.mean(0) - target) * (2 / (z.shape[-2] * len(z)))
         return delta.expand_as(z)
+    if output == "gaussian":
+        return gaussian.mixture_delta(z, target) / len(target)
     if output == "multilabel":
         side = 2 * target - 1  # σ(side · z) is the probability of what the label is
         share = logsigmoid(side * z).softmax(0)

@@ -132,7 +132,7 @@ class MultilayerPerceptron(nn.Module):
     in_features : int
         Number of features of X.
     out_features : int
-        Number of outputs: one a class.
+        Number of outputs: one a class, or as many as `output` needs.
     hidden_layer_sizes : sequence of int, default=(100,)
         Number of units of each hidden layer. Empty: a linear model.
     activation : {"identity", "logistic", "tanh", "relu"}, default="relu"
@@ -149,7 +149,7 @@ class MultilayerPerceptron(nn.Module):
     n_nets : int or None, default=None
         K nets with weights of their own, drawn one net after the other. None: one, without the
         axis of nets.
-    output : {"softmax", "logistic", "multilabel", "identity"}, default="softmax"
+    output : {"softmax", "logistic", "multilabel", "identity", "gaussian"}, default="softmax"
         What the outputs stand for, which decides how those of several nets become one.
 
     Attributes

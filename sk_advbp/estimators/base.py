@@ -267,7 +267,7 @@ class AdversarialEstimator(
     def _perceptron_parameters(self) -> dict[str, Any]:
         return {
             "in_features": getattr(self, "n_features_in_", None),
-            "out_features": self._n_outputs_or_none(),
+            "out_features": self._n_units_or_none(),
             "hidden_layer_sizes": check_hidden_layer_sizes(self.hidden_layer_sizes),
             "activation": self.activation,
             "dropout": python_number(self.dropout),
@@ -276,10 +276,10 @@ class AdversarialEstimator(
             "output": self._kind_of_output(),
         }
 
-    def _n_outputs_or_none(self) -> int | None:
-        """Return the number of outputs; None where no targets were seen."""
+    def _n_units_or_none(self) -> int | None:
+        """Return the number of outputs of the module; None where no targets were seen."""
         try:
-            return self._targets.n_outputs
+            return self._n_units
         except AttributeError:
             return None
 

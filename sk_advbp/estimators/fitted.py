@@ -57,7 +57,7 @@ class FittedAttributes(Net):
 
     @property
     def out_activation_(self) -> str:
-        """What turns logits into predictions: ``"softmax"``, ``"logistic"`` or ``"identity"``."""
+        """What turns logits into predictions, such as ``"softmax"``: the kind of `output`."""
         self.check_is_fitted_attribute("out_activation_")
         kind = self._kind_of_output()
         return "logistic" if kind == "multilabel" else kind

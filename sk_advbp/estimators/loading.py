@@ -46,7 +46,7 @@ ESTIMATORS: dict[str, Any] = {
 
 # What a file from before a parameter was there is loaded with: the value whose behaviour was
 # everybody's then. Each parameter that is added to an estimator is added here, too.
-ADDED_PARAMETERS: dict[str, object] = {"n_nets": 1}
+ADDED_PARAMETERS: dict[str, object] = {"n_nets": 1, "output": "identity"}
 
 # Before what is a parameter of module or criterion.
 OF_PARTS = ("module__", "criterion__")

@@ -70,5 +70,9 @@ def subset_accuracy(outputs: Tensor, target: NDArray[np.generic], weight: Floats
 
 @np.errstate(over="ignore", invalid="ignore")
 def r_squared(outputs: Tensor, target: NDArray[np.generic], weight: Floats | None) -> float:
-    """Return R², the mean over the outputs."""
-    return r2_score(target, outputs.numpy(), sample_weight=weight)
+    """Return R², the mean over the columns of `target`, of which the first outputs are the means.
+
+    Behind them, a Gaussian has others, for the variance.
+    """
+    means = outputs[:, : target.shape[1]].numpy()
+    return r2_score(target, means, sample_weight=weight)

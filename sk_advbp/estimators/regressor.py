@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, overload
 
 import torch
+from sklearn.utils._param_validation import InvalidParameterError, StrOptions
 from skorch import NeuralNetRegressor
+from skorch.dataset import unpack_data
 from skorch.utils import to_tensor
 from torch import nn
 
+from sk_advbp.core import gaussian
 from sk_advbp.estimators.base import AdversarialEstimator, with_callbacks
 from sk_advbp.estimators.classifier import AdvBPClassifier
 from sk_advbp.estimators.docstrings import shares_parameters
+from sk_advbp.estimators.likelihood import likelihood_of_outputs, log_likelihood_score
 from sk_advbp.estimators.output_scores import ScoreOfOutputs, r_squared
 from sk_advbp.estimators.targets import Numbers
 from sk_advbp.training.batches import ArrayDataset, Batches, WeightedInput, is_dataset
@@ -65,6 +70,28 @@ class SquaredError(nn.Module):
         return (prediction - target).square().mean(1)
 
 
+class GaussianLoss(nn.Module):
+    """Negative log likelihood of a Gaussian, averaged over the outputs."""
+
+    def __init__(self, reduction: str = "none") -> None:
+        super().__init__()
+        self.reduction = reduction
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each row.
+
+        Parameters
+        ----------
+        prediction : torch.Tensor of shape (n, 2 · n_outputs)
+            As `sk_advbp.core.gaussian` has it.
+        target : torch.Tensor of shape (n, n_outputs)
+        """
+        return gaussian.loss(*gaussian.mean_and_variance(prediction), target).mean(1)
+
+
+CRITERIA = {"identity": SquaredError, "gaussian": GaussianLoss}
+
+
 @shares_parameters(AdvBPClassifier)
 class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
     """Multilayer perceptron for regression, trained by adversarial back-propagation.
@@ -80,14 +107,20 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
         from the same mini-batches and answer by their mean: as of `AdvBPClassifier`.
     {epsilon, epsilon_unit, norm, clip, clean_weight}
     {random_start, perturbation, dropout, input_dropout}
+    output : {"identity", "gaussian"}, default="identity"
+        What is predicted of each number: ``"identity"`` the number, by the squared error;
+        ``"gaussian"`` mean and variance, by the negative log likelihood, so that
+        ``predict(X, return_std=True)`` says how far off it may be.
     module : torch.nn.Module class or instance, or None, default=None
         None is `sk_advbp.core.MultilayerPerceptron`. A module of yours takes X alone and
-        returns numbers (n, n_outputs), in the units of the scaled y; X may then have more than
-        two axes. Its parameters are given as ``module__…``.
+        returns numbers (n, n_outputs), in the units of the scaled y, or with
+        ``output="gaussian"`` (n, 2 · n_outputs), all means and then for each the s of which the
+        variance is softplus(s) + 1e-6; X may then have more than two axes. Its parameters are
+        given as ``module__…``.
     criterion : torch loss class or None, default=None
-        None is the squared error, averaged over the outputs. Yours takes outputs and scaled y,
-        each (n, n_outputs), is built with ``reduction="none"``, and what it returns is summed
-        over the outputs.
+        None follows from `output`, averaged over the columns of y. Yours takes what the module
+        returns and scaled y (n, n_outputs), is built with ``reduction="none"``, and what it
+        returns is summed over the outputs.
     {optimizer, lr, lr_schedule, max_epochs, batch_size}
     early_stopping : bool, default=False
         Hold out a part of the data, stop when its R² does not improve, and keep the best
@@ -104,7 +137,7 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
         ``fit`` or the first ``partial_fit``. The net learns (y - y_mean_) / y_scale_; the scale
         of a constant output is 1.
     n_outputs_ : int
-        Number of outputs.
+        Number of columns of y.
     {n_features_in_, feature_names_in_, epsilon_unit_, sample_shape_, module_}
     {optimizer_, history, n_iter_, t_, loss_curve_, loss_, best_loss_}
     validation_scores_ : list of float or None
@@ -130,12 +163,23 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
         x' = x + ε · sign(g)        g is held constant
         θ  ← step along ∇_θ J(θ, x', y)
 
+    With ``output="gaussian"`` the net has two outputs for each number, μ and s, and σ² =
+    softplus(s) + 10⁻⁶::
+
+        J(θ, x, y) = Σ w Σⱼ (log 2π + log σⱼ² + (yⱼ - μⱼ)² / σⱼ²) / (2 m Σ w)
+
+    Several nets are trained each by its own J, and answer as the one Gaussian that has the mean
+    and the variance of their mixture (Deep Ensembles).
+
     Differs from the paper, whose abstract speaks of classification: regression is ours.
 
     References
     ----------
     Arild Nøkland, "Improving Back-Propagation by Adding an Adversarial Gradient",
     arXiv:1510.04189.
+
+    Balaji Lakshminarayanan, Alexander Pritzel and Charles Blundell, "Simple and Scalable
+    Predictive Uncertainty Estimation using Deep Ensembles", NIPS 2017, arXiv:1612.01474.
 
     Examples
     --------
@@ -145,10 +189,18 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
     >>> net = AdvBPRegressor(epsilon=0.01, random_state=0).fit(X, 1000 + X[:, 0] ** 2)
     >>> net.score(X, 1000 + X[:, 0] ** 2) > 0.9
     True
+    >>> net.set_params(output="gaussian", n_nets=5).fit(X, 1000 + X[:, 0] ** 2).n_outputs_
+    1
+    >>> y, std = net.predict(X, return_std=True)
+    >>> y.shape, std.shape
+    ((100,), (100,))
     """
 
+    _parameter_constraints = {
+        **AdversarialEstimator._parameter_constraints,
+        "output": [StrOptions(set(CRITERIA))],
+    }
     valid_score = "valid_r2"
-    output = "identity"
     _target_checks = {"multi_output": True, "y_numeric": True}
     _checked_targets = staticmethod(Numbers.checked)
 
@@ -167,6 +219,7 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
         perturbation: Perturbation = "adversarial",
         dropout: float = 0.0,
         input_dropout: float = 0.0,
+        output: Literal["identity", "gaussian"] = "identity",
         module: Callable[..., nn.Module] | nn.Module | None = None,
         criterion: Callable[..., nn.Module] | None = None,
         optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
@@ -270,20 +323,33 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
         """Return None: there are no classes."""
 
     def _default_criterion(self) -> type[nn.Module]:
-        return SquaredError
+        return CRITERIA[self._of_net("output")]
 
     def _kind_of_output(self) -> Output:
-        return "identity"
+        kind: Output = self._of_net("output")
+        return kind
+
+    def _means(self, outputs: Tensor) -> Tensor:
+        """Return the part of the outputs that predicts y: all but what is of the variance."""
+        return outputs[:, : self._targets.n_outputs]
 
     def batch_score(self, y_pred: Tensor, y_true: Tensor | ArrayLike, X: Input) -> Tensor:
         """Return 1 - the mean squared error on a batch, weighted as the loss is."""
-        errors = (y_pred - to_tensor(y_true, y_pred.device)).square().mean(1)
+        errors = (self._means(y_pred) - to_tensor(y_true, y_pred.device)).square().mean(1)
         if not isinstance(X, WeightedInput):
             return 1 - errors.mean()
         return 1 - (errors * X.weight).sum() / X.weight.sum()
 
     def _score_of_outputs(self, scoring: object) -> ScoreOfOutputs | None:
-        """Return R², None for a score that needs an estimator."""
+        """Return the score that is asked for, None for one that needs an estimator."""
+        gives_variance = self.output == "gaussian"
+        if scoring is log_likelihood_score and not gives_variance:
+            raise InvalidParameterError(
+                "scoring=log_likelihood_score needs output='gaussian', since one net is trained on "
+                f"each fold. Got output={self.output!r}."
+            )
+        if gives_variance and (scoring is None or scoring is log_likelihood_score):
+            return ScoreOfOutputs(partial(likelihood_of_outputs, scale=self.y_scale_))
         return ScoreOfOutputs(r_squared) if scoring is None or scoring == "r2" else None
 
     # ---- predictions -----------------------------------------------------------------
@@ -294,21 +360,67 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
         def estimators_(self) -> list[AdvBPRegressor]:
             """The nets as fitted estimators of their own."""
 
-    def predict(self, X: Samples) -> Floats:
-        """Predict y of each sample.
+    @overload
+    def predict(self, X: Samples, return_std: Literal[False] = False) -> Floats: ...
+
+    @overload
+    def predict(self, X: Samples, return_std: Literal[True]) -> tuple[Floats, Floats]: ...
+
+    def predict(self, X: Samples, return_std: bool = False) -> Floats | tuple[Floats, Floats]:
+        """Predict y of each sample, and how far off it may be.
 
         Parameters
         ----------
         X : array-like or CSR matrix of shape (n_samples, n_features), or torch Dataset
+        return_std : bool, default=False
+            Whether to return standard deviations, too. Through a pipeline:
+            ``pipeline.predict(X, return_std=True)``; searches do not hand it on, their
+            ``best_estimator_`` takes it.
 
         Returns
         -------
         y : float64 ndarray of shape (n_samples,) or (n_samples, n_outputs), as in ``fit``
             For a Dataset while a fit is running, as skorch's scoring callbacks need it, in
             the units of the scaled y.
+        std : float64 ndarray of the shape of y
+            Only with ``return_std=True``, in the units of y. With ``output="gaussian"`` the
+            standard deviation of the Gaussian that is predicted, noise included. With
+            ``output="identity"`` and several nets that of their predictions: what the nets
+            disagree by, which is *not* the noise in y, and may be far smaller.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before ``fit``.
+        ValueError
+            For an X that cannot be used; and ``return_std=True`` of one net with
+            ``output="identity"``, which cannot say it.
         """
-        output = self._logits(X).numpy()
-        return output if self._training and is_dataset(X) else self._targets.decode(output)
+        outputs = self._logits(X)
+        means = self._means(outputs).numpy()
+        y = means if self._training and is_dataset(X) else self._targets.decode(means)
+        return (y, self._deviation(X, outputs)) if return_std else y
+
+    def _deviation(self, X: Samples, outputs: Tensor) -> Floats:
+        """Return the standard deviation of what is predicted, in the units and shape of y."""
+        if self._of_net("output") == "gaussian":
+            _, variance = gaussian.mean_and_variance(outputs.double())
+            return self._targets.decode_deviation(variance.sqrt().numpy())
+        if self._n_nets is None:
+            raise ValueError(
+                "return_std=True needs output='gaussian', or several nets, which disagree. Got "
+                "one net with output='identity'."
+            )
+        of_nets = self._outputs_of_nets(X).double()
+        return self._targets.decode_deviation(of_nets.std(0, correction=0).numpy())
+
+    @torch.no_grad()
+    def _outputs_of_nets(self, X: Samples) -> Tensor:
+        """Return what each of several nets makes of X, (K, n, m), on the CPU."""
+        dataset = X if is_dataset(X) else ArrayDataset(self._validated(X, reset=False))
+        self.module_.eval()
+        batches = (self._input(unpack_data(batch)[0]) for batch in self.get_iterator(dataset))
+        return torch.cat([self.module_.outputs(x).cpu() for x in batches], dim=1)
 
     @property
     def predict_proba(self) -> object:
@@ -328,6 +440,18 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
         """Return (loss, misclassified), each of shape (n,); no row is misclassified."""
         losses = self._losses(self._outputs(x), target)
         return losses, losses.new_zeros(len(x), dtype=torch.bool)
+
+    @classmethod
+    def _get_class_level_metadata_request_values(
+        cls, method_name: str, *args: Any, **kwargs: Any
+    ) -> dict[str, bool | str | None]:
+        """Return what may be routed; skorch takes `classes` out of ``partial_fit``: not there."""
+        if method_name == "partial_fit":  # which a search does not have
+            return {"sample_weight": None} if callable(cls.partial_fit) else {}
+        requests: dict[str, bool | str | None] = super()._get_class_level_metadata_request_values(
+            method_name, *args, **kwargs
+        )
+        return requests
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -50,10 +50,11 @@ class AdvBPRegressorCV(EpsilonSearch, AdvBPRegressor):  # type: ignore[misc]  # 
         As in `sklearn.model_selection.GridSearchCV`; None is 5 folds. Where the folds go by
         groups, give ``list(GroupKFold().split(X, y, groups))``.
     scoring : str, callable or None, default=None
-        What chooses, as in ``GridSearchCV``; None is R². It is weighted by `sample_weight`
-        where it takes weights.
+        What chooses, as in ``GridSearchCV``; None is R², with ``output="gaussian"``
+        `log_likelihood_score`. It is weighted by `sample_weight` where it takes weights. ``score``
+        stays R².
     {selection, n_jobs, norm, clip, clean_weight, random_start, perturbation, dropout}
-    {input_dropout, module, criterion, optimizer, lr, lr_schedule, max_epochs, batch_size}
+    {input_dropout, output, module, criterion, optimizer, lr, lr_schedule, max_epochs, batch_size}
     {early_stopping, validation_fraction, n_iter_no_change, tol, train_split, callbacks, verbose}
     {device, dtype, perturbation_dtype, amp, compile, use_caching, torch_load_kwargs}
     {iterator_train, iterator_valid, dataset, random_state, **kwargs}
@@ -111,6 +112,7 @@ class AdvBPRegressorCV(EpsilonSearch, AdvBPRegressor):  # type: ignore[misc]  # 
         perturbation: Perturbation = "adversarial",
         dropout: float = 0.0,
         input_dropout: float = 0.0,
+        output: Literal["identity", "gaussian"] = "identity",
         module: Callable[..., nn.Module] | nn.Module | None = None,
         criterion: Callable[..., nn.Module] | None = None,
         optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,

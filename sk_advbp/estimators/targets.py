@@ -248,6 +248,11 @@ class Numbers:
             y = target.astype(np.float64) * self.scale + self.mean
         return y.reshape(len(y), *self.shape)
 
+    def decode_deviation(self, deviation: Floats) -> NDArray[np.float64]:
+        """Return what standard deviations of the target are in the units and the shape of y."""
+        with np.errstate(over="ignore"):
+            return (deviation * self.scale).reshape(len(deviation), *self.shape)
+
     def strata(self, target: Floats, smaller_part: int) -> None:
         """Return None: numbers have no strata."""
 

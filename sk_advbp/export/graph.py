@@ -12,6 +12,7 @@ from onnx import TensorProto, checker, compose, helper, numpy_helper
 from sklearn.base import is_classifier
 
 from sk_advbp._version import __version__
+from sk_advbp.core.gaussian import LEAST_VARIANCE
 from sk_advbp.core.mlp import MultilayerPerceptron
 from sk_advbp.training.state import on_the_cpu
 
@@ -97,7 +98,7 @@ def _perceptron(graph: Graph, net: AdversarialEstimator) -> str:
     """Add the package's own module, and return the name of what `forward` puts out.
 
     Of several classifiers that is log p̄ in place of z̄ (see `sk_advbp.core.mixture`), but for
-    several labels a row.
+    several labels a row; of several Gaussians what each net puts out, (K, n, 2m).
     """
     module, x = net.module_, graph.add("Cast", "X", to=_type_of(np.dtype(net.dtype_)))
     for number, layer in enumerate(module.layers, 1):
@@ -113,10 +114,15 @@ def _perceptron(graph: Graph, net: AdversarialEstimator) -> str:
 
 
 def _mixed(graph: Graph, z: str, output: Output, dtype: str) -> str:
-    """Add the mean of several nets, (K, n, m) → (n, m): of numbers, log p̄, or z̄ of labels."""
+    """Add the mean of several nets, (K, n, m) → (n, m): of numbers, log p̄, or z̄ of labels.
+
+    The mixture of Gaussians is `_gaussian`'s.
+    """
     nets = np.array([0])
     if output == "identity":
         return graph.add("ReduceMean", z, nets, keepdims=0)
+    if output == "gaussian":
+        return z
     if output == "multilabel":
         one = np.ones((), dtype)
         log_p, log_q = (
@@ -232,7 +238,27 @@ def _log_sigmoid(graph: Graph, z: str, one: NDArray[Any]) -> str:
 def _regressor_end(graph: Graph, net: Any, output: str) -> list[ValueInfoProto]:
     """Add the way back to the units of y; return what the graph puts out."""
     wide = graph.add("Cast", output, to=TensorProto.DOUBLE)
-    y = graph.add("Add", graph.add("Mul", wide, net.y_scale_), net.y_mean_)
+    found = {"prediction": wide}
+    if net._kind_of_output() == "gaussian":
+        several = getattr(net.module_, "n_nets", None) is not None
+        found["prediction"], found["std"] = _gaussian(graph, wide, net.n_outputs_, several)
     shape = list(net._targets.shape)
-    graph.add("Reshape", y, np.array([-1, *shape]), name="prediction")
-    return [helper.make_tensor_value_info("prediction", TensorProto.DOUBLE, ["n", *shape])]
+    for name, scaled in found.items():
+        y = graph.add("Mul", scaled, net.y_scale_)
+        y = graph.add("Add", y, net.y_mean_) if name == "prediction" else y
+        graph.add("Reshape", y, np.array([-1, *shape]), name=name)
+    return [helper.make_tensor_value_info(n, TensorProto.DOUBLE, ["n", *shape]) for n in found]
+
+
+def _gaussian(graph: Graph, z: str, n_outputs: int, several: bool) -> tuple[str, str]:
+    """Add the mean and the standard deviation, those of the mixture of several nets."""
+    mean, s = (graph.add("Gather", z, np.arange(n_outputs) + i, axis=-1) for i in (0, n_outputs))
+    softplus = graph.add("Neg", _log_sigmoid(graph, graph.add("Neg", s), np.ones(())))
+    variance = graph.add("Add", softplus, np.array(LEAST_VARIANCE))
+    if several:
+        nets, means = np.array([0]), mean
+        mean = graph.add("ReduceMean", means, nets, keepdims=0)
+        from_mean = graph.add("Sub", means, mean)
+        apart = graph.add("ReduceMean", graph.add("Mul", from_mean, from_mean), nets, keepdims=0)
+        variance = graph.add("Add", graph.add("ReduceMean", variance, nets, keepdims=0), apart)
+    return mean, graph.add("Sqrt", variance)

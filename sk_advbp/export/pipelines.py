@@ -36,7 +36,7 @@ def to_onnx(model: Predictor, X: MatrixLike) -> ModelProto:
         under its name, of shape (n, 1). It returns ``label``, of shape (n,), and
         ``probabilities``, of shape (n, n_classes), as ``predict`` and ``predict_proba`` do; of
         several labels a row both of shape (n, n_labels), dense; of a regressor ``prediction``, of
-        the shape of y.
+        the shape of y, and with ``output="gaussian"`` ``std``, of the same.
 
     Raises
     ------

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LinearLR
 
 from sk_advbp.core.backprop import adversarial_gradients
 from sk_advbp.core.compiled import CompiledGradients
-from sk_advbp.core.mixture import mixture
+from sk_advbp.core.mixture import mixture, n_units
 from sk_advbp.core.mlp import MultilayerPerceptron
 from sk_advbp.core.optimizers import FusedStep
 from sk_advbp.core.perturbation import input_gradient
@@ -155,6 +155,11 @@ class AdversarialNet(Components):
         return self.module_(x if ours else x.clone())
 
     @property
+    def _n_units(self) -> int:
+        """Number of outputs of the module."""
+        return n_units(self._targets.n_outputs, self._kind_of_output())
+
+    @property
     def _n_nets(self) -> int | None:
         """Number of nets of the package's perceptron; None for one without the axis of nets."""
         return self.module_.n_nets if self._has_own_module else None
@@ -231,7 +236,7 @@ class AdversarialNet(Components):
             with self._autocast(self.amp):
                 y_pred = self.infer(x)
             if not (self._outputs_checked or isinstance(self.module_, MultilayerPerceptron)):
-                check_outputs(y_pred, len(x), self._targets.n_outputs, self._of_net("criterion"))
+                check_outputs(y_pred, len(x), self._n_units, self._of_net("criterion"))
                 self._outputs_checked = True
             y_pred = each_output(lambda t: t.to(getattr(torch, self.dtype_)), y_pred)
             return self.get_loss(y_pred, yi, X=Xi, training=True), y_pred

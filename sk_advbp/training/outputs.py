@@ -39,7 +39,7 @@ def each_output(function: Callable[[Tensor], Tensor], output: Y) -> Y:
     return made
 
 
-def check_outputs(output: Outputs, n: int, n_outputs: int, criterion: object = None) -> None:
+def check_outputs(output: Outputs, n: int, n_units: int, criterion: object = None) -> None:
     """Raise ValueError where a module does not put out what labels and loss are about.
 
     Parameters
@@ -48,17 +48,18 @@ def check_outputs(output: Outputs, n: int, n_outputs: int, criterion: object = N
         For the first mini-batch.
     n : int
         Its rows.
-    n_outputs : int
-        Numbers that each sample needs: one a class, or one a column of y.
+    n_units : int
+        Numbers that each sample needs: one a class, or one a column of y, two where each is
+        predicted with its variance.
     criterion : callable or None, default=None
         The class; skorch takes what goes to a ``NLLLoss`` for probabilities.
     """
     first = first_output(output)
-    if not torch.is_tensor(first) or tuple(first.shape) != (n, n_outputs):
+    if not torch.is_tensor(first) or tuple(first.shape) != (n, n_units):
         got = f"shape {tuple(first.shape)}" if torch.is_tensor(first) else type(first).__name__
         raise ValueError(
-            f"The module must return a tensor of shape (n, {n_outputs}), one number a class or "
-            f"column of y, here ({n}, {n_outputs}). Got {got}."
+            f"The module must return a tensor of shape (n, {n_units}), one number a class or "
+            f"column of y, two with output='gaussian', here ({n}, {n_units}). Got {got}."
         )
     if criterion is nn.NLLLoss and not _sum_to_one(first):
         raise ValueError(

@@ -70,10 +70,12 @@ def check_same(estimator, X, model=None):
         np.testing.assert_allclose(found["probabilities"], expected, atol=1e-5)
         assert found["probabilities"].dtype == expected.dtype
     else:
-        assert found.keys() == {"prediction"}
-        expected = estimator.predict(X)
-        assert found["prediction"].shape == expected.shape
-        np.testing.assert_allclose(found["prediction"], expected, rtol=1e-5)
+        gaussian = getattr(estimator, "output", "identity") == "gaussian"
+        assert found.keys() == ({"prediction", "std"} if gaussian else {"prediction"})
+        expected = estimator.predict(X, return_std=True) if gaussian else [estimator.predict(X)]
+        for ours, theirs in zip(found.values(), expected, strict=True):
+            assert ours.shape == theirs.shape
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 # {id: (estimator, X, y)}
@@ -105,6 +107,17 @@ NETS = {
     "search": (AdvBPClassifierCV(**QUICK, epsilons=2, cv=2), X, Y),
     "regressor": (AdvBPRegressor(**QUICK), X, NUMBERS),
     "outputs": (AdvBPRegressor(**QUICK), X, np.c_[NUMBERS, X[:, 0]]),
+    "gaussian": (AdvBPRegressor(**QUICK, output="gaussian"), X, NUMBERS),
+    "gaussians": (
+        AdvBPRegressor(**QUICK, output="gaussian", n_nets=3, dtype="float32"),
+        X,
+        np.c_[NUMBERS, X[:, 0]],
+    ),
+    "module of gaussians": (
+        AdvBPRegressor(**QUICK, output="gaussian", module=nn.Linear(4, 2)),
+        X,
+        NUMBERS,
+    ),
     "module float64": (AdvBPClassifier(module=ConvNet, dtype="float64", **QUICK), X, Y),
 }
 

@@ -10,19 +10,27 @@ from sklearn.base import clone
 from sklearn.ensemble import VotingClassifier
 from skorch.callbacks import Callback, EpochScoring
 from torch import nn
+from torch.distributions import Normal
 from torch.nn import functional as F
 
 from sk_advbp import AdvBPClassifier, AdvBPClassifierCV, AdvBPRegressor
 from sk_advbp.core import MultilayerPerceptron
 from sk_advbp.core.attacks import perceptron_gradient
-from sk_advbp.core.mixture import log_complement, log_probabilities, mixture, mixture_deltas
+from sk_advbp.core.mixture import (
+    log_complement,
+    log_probabilities,
+    mixture,
+    mixture_deltas,
+    n_units,
+)
 
 K, N, D, M = 3, 50, 4, 3
 RNG = np.random.default_rng(0)
 X, WEIGHT = RNG.normal(size=(N, D)), RNG.integers(0, 4, size=N).astype(float)
 LABELS, NUMBERS = np.arange(N) % M, RNG.normal(size=(N, 2))
 MATRIX = RNG.integers(0, 2, size=(N, M))
-YS = {"softmax": LABELS, "logistic": LABELS, "multilabel": MATRIX, "identity": NUMBERS}
+YS = {"softmax": LABELS, "logistic": LABELS, "multilabel": MATRIX}
+YS |= {"identity": NUMBERS, "gaussian": NUMBERS}
 
 
 class Begin(Callback):
@@ -64,8 +72,8 @@ class Masks:
 
 
 def estimator(output, callbacks, **options):
-    cls = AdvBPRegressor if output == "identity" else AdvBPClassifier
-    if output in ("softmax", "logistic"):
+    cls = AdvBPRegressor if output in ("identity", "gaussian") else AdvBPClassifier
+    if output != "multilabel":
         options["output"] = output
     quick = {"hidden_layer_sizes": (6, 5), "max_epochs": 5, "batch_size": 16, "epsilon": 0.2}
     shared = {"iterator_train__shuffle": False, "random_state": 0, "callbacks": callbacks}
@@ -79,7 +87,7 @@ def parameters(module):
 SGD = {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9}
 OPTIONS = [
     *({"activation": a, "output": o} for a, o in product(
-        ("relu", "tanh", "logistic", "identity"), ("softmax", "logistic", "identity")
+        ("relu", "tanh", "logistic", "identity"), ("softmax", "logistic", "identity", "gaussian")
     )),
     {"norm": "l2"},
     {"norm": "l2", "epsilon": np.array([0, 0.1, 0.2, 0.3])},
@@ -91,7 +99,7 @@ OPTIONS = [
     {"dropout": 0.4, "input_dropout": 0.2},
     {"dropout": 0.4, "clean_weight": 0.5, "clip": (-1, 1), "weighted": True},
     {"lr_schedule": "constant", "batch_size": -1},
-    *({"weighted": True, "output": o} for o in ("softmax", "logistic", "multilabel", "identity")),
+    *({"weighted": True, "output": o} for o in YS),
     {"output": "multilabel"},
     {"output": "multilabel", "clean_weight": 0.4, "norm": "l2", "dropout": 0.4},
     SGD,
@@ -227,11 +235,23 @@ def test_complement_keeps_what_is_small():
 def test_gradient_through_the_mean(sizes, output, activation):
     generator = torch.Generator().manual_seed(1)
     module = MultilayerPerceptron(
-        D, M, sizes, activation, generator=generator, dtype=torch.float64, n_nets=4, output=output
+        D,
+        n_units(M, output),
+        sizes,
+        activation,
+        generator=generator,
+        dtype=torch.float64,
+        n_nets=4,
+        output=output,
     ).eval()
     x = torch.from_numpy(X).requires_grad_()
     z = module(x)
-    if output == "identity":
+    if output == "gaussian":
+        mean, s = module.outputs(x).chunk(2, dim=-1)
+        variance = (F.softplus(s) + 1e-6 + mean.square()).mean(0) - mean.mean(0).square()
+        target = torch.randn(N, M, generator=generator, dtype=torch.float64)
+        loss = -Normal(mean.mean(0), variance.sqrt()).log_prob(target).mean(1)
+    elif output == "identity":
         target = torch.randn(N, M, generator=generator, dtype=torch.float64)
         loss = (z - target).square().mean(1)
     elif output == "multilabel":
@@ -245,7 +265,7 @@ def test_gradient_through_the_mean(sizes, output, activation):
     (expected,) = torch.autograd.grad(loss.sum(), x)
     found = perceptron_gradient(module)(x.detach(), target)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
-    if output != "identity":
+    if output not in ("identity", "gaussian"):
         answer = z > 0 if output == "multilabel" else z.argmax(1)
         predicted = perceptron_gradient(module)(x.detach(), answer)
         torch.testing.assert_close(perceptron_gradient(module)(x.detach(), None), predicted)
@@ -272,11 +292,11 @@ def test_a_net_that_watches_batches_sees_one_answer():
     assert len(net.history[:, "acc"]) == 5 and all(0 <= a <= 1 for a in net.history[:, "acc"])
 
 
-@pytest.mark.parametrize("output", ["softmax", "identity"])
+@pytest.mark.parametrize("output", ["softmax", "identity", "gaussian"])
 def test_early_stopping_watches_the_mixture(output):
     rng = np.random.default_rng(1)
     X = rng.normal(size=(300, D))
-    y = X[:, :2] if output == "identity" else (X[:, 0] > 0).astype(int)
+    y = X[:, :2] if output in ("identity", "gaussian") else (X[:, 0] > 0).astype(int)
     net = estimator(
         output, None, n_nets=K, early_stopping=True, max_epochs=60, n_iter_no_change=3, tol=0.05
     )
@@ -286,7 +306,7 @@ def test_early_stopping_watches_the_mixture(output):
     assert {"valid_loss", "train_loss"} <= net.history[-1].keys()
 
 
-@pytest.mark.parametrize("output", ["softmax", "multilabel", "identity"])
+@pytest.mark.parametrize("output", ["softmax", "multilabel", "identity", "gaussian"])
 def test_partial_fit_warm_start_and_pickles_go_on(output):
     y = YS[output]
     constant = {"lr_schedule": "constant", "max_epochs": 2, "n_nets": K}
@@ -295,7 +315,7 @@ def test_partial_fit_warm_start_and_pickles_go_on(output):
     twice.set_params(warm_start=True).fit(X, y)
     steps = estimator(output, None, **constant)
     for _ in range(4):
-        announced = {} if output == "identity" else {"classes": np.arange(M)}
+        announced = {} if output in ("identity", "gaussian") else {"classes": np.arange(M)}
         steps.partial_fit(X, y, **announced)
     for other in (twice, steps):
         for ours, theirs in zip(parameters(other.module_), parameters(whole.module_), strict=True):

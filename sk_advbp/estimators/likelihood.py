@@ -1,0 +1,121 @@
+"""The log likelihood of numbers, for regressors that predict a Gaussian."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn import config_context
+from sklearn.utils.validation import _check_sample_weight, check_consistent_length
+
+from sk_advbp.core import gaussian
+from sk_advbp.parameters import scaled_weight
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+    from torch import Tensor
+
+    from sk_advbp._types import Floats, Samples
+
+__all__ = ["likelihood_of_outputs", "log_likelihood_score"]
+
+
+def log_likelihood_score(
+    estimator: Any,
+    X: Samples,
+    y: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+) -> float:
+    """Return the mean log likelihood of y under the Gaussians that a regressor predicts.
+
+    It looks at the error and at what the regressor says of it: a larger standard deviation than
+    the errors have costs, a smaller one costs more.
+
+    Parameters
+    ----------
+    estimator : fitted regressor, pipeline or search
+        One whose ``predict`` takes ``return_std=True``: an `AdvBPRegressor` with
+        ``output="gaussian"`` or with several nets, or scikit-learn's
+        ``GaussianProcessRegressor``, ``BayesianRidge`` and ``ARDRegression``.
+    X : array-like of shape (n_samples, n_features)
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        True values.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        Weights >= 0.
+
+    Returns
+    -------
+    score : float
+        In nats for a number of y, the mean over rows and outputs; larger is better. It depends on
+        the unit of y: with y in thousandths it is larger by log 1000.
+
+    Raises
+    ------
+    TypeError
+        For an estimator whose ``predict`` has no ``return_std``.
+    ValueError
+        As of its ``predict``, or for X, y and weights of different lengths.
+
+    Notes
+    -----
+    With mean μ and standard deviation σ of a number y::
+
+        log p(y) = -(log 2π + 2 log σ + (y - μ)² / σ²) / 2
+
+    A scorer by itself, for `AdvBPRegressorCV`, ``GridSearchCV`` and ``cross_val_score``:
+    ``scoring=log_likelihood_score``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_advbp import AdvBPRegressor, log_likelihood_score
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(-1, 1, size=(300, 1))
+    >>> y = 5 * X[:, 0] + rng.normal(size=300)
+    >>> net = AdvBPRegressor(output="gaussian", random_state=0).fit(X, y)
+    >>> log_likelihood_score(net, X, y) > -1.5
+    True
+    """
+    fitted = getattr(estimator, "best_estimator_", estimator)
+    try:
+        # The argument is for the last step alone, which need not have asked for it.
+        with config_context(enable_metadata_routing=False):
+            mean, deviation = fitted.predict(X, return_std=True)
+    except TypeError as error:
+        raise TypeError(
+            "log_likelihood_score needs a regressor whose predict takes return_std=True. "
+            f"Got {estimator!r}: {error}"
+        ) from error
+    y = np.asarray(y, dtype=np.float64)
+    check_consistent_length(y, mean)
+    weight = None
+    if sample_weight is not None:
+        weight = scaled_weight(_check_sample_weight(sample_weight, y, ensure_non_negative=True))
+    # Nets that agree exactly have a deviation of zero, which nothing else is likely under.
+    deviation = np.maximum(deviation, np.finfo(np.float64).tiny)
+    with np.errstate(over="ignore"):
+        squares = np.square((y.reshape(mean.shape) - mean) / deviation)
+        log_p = -0.5 * (math.log(2 * math.pi) + squares) - np.log(deviation)
+        return float(np.average(log_p.reshape(len(y), -1).mean(axis=1), weights=weight))
+
+
+@np.errstate(over="ignore", invalid="ignore")  # of outputs that have overflowed: no finite score
+def likelihood_of_outputs(
+    outputs: Tensor, target: NDArray[np.generic], weight: Floats | None, scale: Floats
+) -> float:
+    """Return the same from the outputs of a net, which are in the units of the scaled y.
+
+    Parameters
+    ----------
+    outputs : torch.Tensor of shape (n, 2 · n_outputs)
+        As `sk_advbp.core.gaussian` has them.
+    target : ndarray of shape (n, n_outputs)
+        Centred and scaled y.
+    weight : ndarray of shape (n,) or None
+    scale : ndarray of shape (n_outputs,)
+        What one of `target` is in the units of y.
+    """
+    mean, variance = gaussian.mean_and_variance(outputs.double())
+    losses = gaussian.loss(mean, variance, mean.new_tensor(target)).numpy() + np.log(scale)
+    return -np.average(losses.mean(axis=1), weights=weight)
