@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Self
 
     from numpy.typing import ArrayLike, NDArray
+    from sklearn.model_selection import BaseCrossValidator
     from torch.utils.data import Dataset
 
     from sk_advbp._types import Floats, Matrix, MatrixLike, Samples
@@ -171,7 +172,7 @@ class EpsilonSearch(Base):
         try:
             splits = [
                 (places[np.asarray(train)], places[np.asarray(test)])
-                for train, test in check_cv(self.cv, y, classifier=is_classifier(self)).split(X, y)
+                for train, test in self._divisions(y).split(X, y)
             ]
         except IndexError as error:
             raise ValueError(
@@ -207,6 +208,15 @@ class EpsilonSearch(Base):
         self.epsilons_, self.epsilon_ = epsilons, float(epsilons[chosen % len(epsilons)])
         self.max_epochs_ = int(epochs[chosen // len(epsilons)])
         self.best_index_, self.best_score_ = chosen, float(table[0][chosen].mean())
+
+    def _divisions(self, y: NDArray[np.generic]) -> BaseCrossValidator:
+        """Return what divides the rows into folds; by default it shuffles, as training does."""
+        divisions = check_cv(self.cv, y, classifier=is_classifier(self))
+        if self.cv is None:
+            seed = check_seed(self.random_state) % 2**32
+            n_folds = divisions.get_n_splits()
+            divisions = type(divisions)(n_folds, shuffle=True, random_state=seed)
+        return divisions
 
     def _candidate_epochs(self) -> list[int]:
         """Return the numbers of epochs to try, in the order in which they are given."""

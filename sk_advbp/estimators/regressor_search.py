@@ -47,8 +47,10 @@ class AdvBPRegressorCV(EpsilonSearch, AdvBPRegressor):  # type: ignore[misc]  # 
         ``"auto"`` is 5, but 1 with a `module` or an optimizer of which there cannot be several.
     {epsilons, epsilon_unit}
     cv : int, cross-validation generator, iterable of (train, test) or None, default=None
-        As in `sklearn.model_selection.GridSearchCV`; None is 5 folds. Where the folds go by
-        groups, give ``list(GroupKFold().split(X, y, groups))``.
+        As in `sklearn.model_selection.GridSearchCV`, but None is 5 *shuffled* folds: in a table
+        that is sorted, the rows of a fold have no like among the others. Where the folds go by
+        groups, give ``list(GroupKFold().split(X, y, groups))``; where by time, a
+        ``TimeSeriesSplit()``.
     scoring : str, callable or None, default=None
         What chooses, as in ``GridSearchCV``; None is R², with ``output="gaussian"``
         `log_likelihood_score`. It is weighted by `sample_weight` where it takes weights. ``score``

@@ -60,8 +60,10 @@ class AdvBPClassifierCV(EpsilonSearch, AdvBPClassifier):  # type: ignore[misc]  
         in units of `epsilon_unit`.
     {epsilon_unit}
     cv : int, cross-validation generator, iterable of (train, test) or None, default=None
-        As in `sklearn.model_selection.GridSearchCV`; None is 5 folds, stratified but for several
-        labels a row. Where the folds go by groups, give ``list(GroupKFold().split(X, y, groups))``.
+        As in `sklearn.model_selection.GridSearchCV`, but None is 5 *shuffled* folds, stratified but
+        for several labels a row: in a table that is sorted, the rows of a fold have no like among
+        the others. Where the folds go by groups, give ``list(GroupKFold().split(X, y, groups))``;
+        where by time, a ``TimeSeriesSplit()``.
     scoring : str, callable or None, default=None
         What chooses, as in ``GridSearchCV``; None is the log loss, which sees what a probability
         is worth, but for several labels a row the share of rows of which all are right. It is
