@@ -17,7 +17,13 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sk_advbp import AdvBPClassifier, AdvBPClassifierCV, AdvBPRegressor, load_model
+from sk_advbp import (
+    AdvBPClassifier,
+    AdvBPClassifierCV,
+    AdvBPRegressor,
+    load_model,
+    log_likelihood_score,
+)
 from sk_advbp.callbacks import OverfittingWatch
 from sk_advbp.command import TrainTest, load_data
 from sk_advbp.core import MultilayerPerceptron, adversarial_gradients, perturb
@@ -92,9 +98,12 @@ def regressor(X: Floats, y: Floats) -> None:
     assert_type(AdvBPRegressor().fit(X, y), AdvBPRegressor)
     assert_type(net.partial_fit(X, y, sample_weight=y), AdvBPRegressor)
     assert_type(net.predict(X), Floats)
+    assert_type(net.predict(X, return_std=True), tuple[Floats, Floats])
     assert_type(net.score(X, y), float)
+    assert_type(log_likelihood_score(make_pipeline(StandardScaler(), net), X, y), float)
     assert_type(net.adversarial_examples(X, y), Floats)
     assert_type(net.estimators_, list[AdvBPRegressor])
+    AdvBPRegressor(output="softmax")  # type: ignore[arg-type]
     AdvBPRegressor(lr_schedule="cosine")  # type: ignore[arg-type]
     net.partial_fit(X, y, classes=[0, 1])  # type: ignore[call-arg]
     net.predict_proba(X)  # type: ignore[operator]

@@ -18,13 +18,15 @@ from benchmarks.harness import errors_by_method, in_words
 from benchmarks.passport import RESULTS
 from benchmarks.report import command, errors_and_ranks
 from benchmarks.reproduction.findings import SENTENCES, TABLES, Findings
-from benchmarks.uncertainty import classification
+from benchmarks.uncertainty import classification, regression
 
 
 def rows_of(figures):
     """Return the rows of a table, the first of which has the titles; None for unknown figures."""
     if "runs" in figures:
         return errors_by_method(figures["runs"])
+    if "likelihoods" in figures:
+        return regression.rows_of(figures["likelihoods"], "nll")
     if "answers" in figures:
         return classification.rows_of(figures["answers"])
     if "comparisons" in figures:

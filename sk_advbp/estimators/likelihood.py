@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from torch import Tensor
 
-    from sk_advbp._types import Floats, Samples
+    from sk_advbp._types import Floats, Predictor, Samples
 
 __all__ = ["likelihood_of_outputs", "log_likelihood_score"]
 
 
 def log_likelihood_score(
-    estimator: Any,
+    estimator: Predictor,
     X: Samples,
     y: ArrayLike,
     sample_weight: ArrayLike | None = None,
@@ -77,7 +77,7 @@ def log_likelihood_score(
     >>> log_likelihood_score(net, X, y) > -1.5
     True
     """
-    fitted = getattr(estimator, "best_estimator_", estimator)
+    fitted: Any = getattr(estimator, "best_estimator_", estimator)
     try:
         # The argument is for the last step alone, which need not have asked for it.
         with config_context(enable_metadata_routing=False):

@@ -31,7 +31,7 @@ from skorch.callbacks import Callback
 from skorch.dataset import Dataset
 from torch import nn
 
-from sk_advbp import AdvBPClassifier, AdvBPClassifierCV
+from sk_advbp import AdvBPClassifier, AdvBPClassifierCV, AdvBPRegressorCV
 from sk_advbp.estimators.cross_validation import results, selected
 from sk_advbp.estimators.epsilon_search import automatic_path
 from sk_advbp.parameters import InvalidParameterError, standard_deviation
@@ -160,6 +160,22 @@ def test_weights_enter_fits_and_scores(scoring, how):
                 expected = -log_loss(Y[test], proba, sample_weight=WEIGHT[test])
             found = net.cv_results_[f"split{fold}_test_score"][i]
             np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+def test_folds_are_shuffled_where_nobody_says_how():
+    """In a table that is sorted by y within a class, unshuffled folds have strange rows."""
+    explicit = StratifiedKFold(5, shuffle=True, random_state=QUICK["random_state"])
+    found, expected = (search(cv=cv).fit(X, Y).cv_results_ for cv in (None, explicit))
+    np.testing.assert_array_equal(found["mean_test_score"], expected["mean_test_score"])
+    in_order = search(cv=5).fit(X, Y).cv_results_
+    assert (in_order["mean_test_score"] != found["mean_test_score"]).any()
+    x = np.linspace(-3, 3, 80)[:, None]
+    curve = {"epsilons": [0.0], "max_epochs": 60, "n_nets": 1, "random_state": 0}
+    scores = [
+        AdvBPRegressorCV((20,), cv=cv, lr=0.02, **curve).fit(x, x[:, 0] ** 2).best_score_
+        for cv in (None, 5)
+    ]
+    assert scores[0] > 0.9 > scores[1]
 
 
 def test_a_scorer_without_weights_is_called_without():
