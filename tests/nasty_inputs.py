@@ -247,6 +247,7 @@ OF_CLASSIFIERS = {
     "classes": [None, [0, 1, 2], ["a", "bee", "c"], np.arange(3)],
     "predict_nonlinearity": ["auto", None, torch.sigmoid],
 }
+OF_REGRESSORS = {"output": ["identity", "gaussian"], "n_nets": [1, 3]}
 OF_SEARCHES = {
     "epsilons": [2, [0, 0.1], np.array([0.1]), [1e-300, 1e300]],
     "cv": [2, None, 3, [([0, 1, 2, 3, 4, 5], [6, 7, 8, 9])]],
@@ -258,7 +259,7 @@ TAKES_LONG = {"hidden_layer_sizes", "max_epochs", "cv", "epsilons", "random_stat
 
 def nasty_parameters(rng, estimator):
     """Return parameters of which up to three are unusual."""
-    known = VALID | ({} if estimator is AdvBPRegressor else OF_CLASSIFIERS)
+    known = VALID | (OF_REGRESSORS if estimator is AdvBPRegressor else OF_CLASSIFIERS)
     params = {"hidden_layer_sizes": (3,), "max_epochs": 1, "batch_size": 8, "random_state": 0}
     if estimator is AdvBPClassifierCV:
         known = {k: v for k, v in known.items() if k not in ("epsilon", "warm_start")}
@@ -439,8 +440,9 @@ class Trial:
         )
         if what == "predict":
             name = pick(rng, ["predict", "predict_proba", "predict_log_proba", "forward"])
-            if hasattr(net, name):
-                self.check_prediction(net, name, X)
+            options = {"return_std": True} if self.continuous and rng.random() < 0.5 else {}
+            if hasattr(net, name) and (name == "predict" or not options):
+                self.check_prediction(net, name, X, options)
         elif what == "attack":
             options = attack_options(rng)
             y = None if rng.random() < 0.3 else y
@@ -463,11 +465,11 @@ class Trial:
             self.scores(net, X, y, weight)
         return None
 
-    def check_prediction(self, net, name, X):
-        passed, found = self.attempt(name, lambda: getattr(net, name)(X), net)
+    def check_prediction(self, net, name, X, options):
+        passed, found = self.attempt(name, lambda: getattr(net, name)(X, **options), net)
         if not passed:
             return
-        _, again = self.attempt(name, lambda: getattr(net, name)(X), net)
+        _, again = self.attempt(name, lambda: getattr(net, name)(X, **options), net)
         if repr(np.asarray(found).tolist()) != repr(np.asarray(again).tolist()):
             raise Broken(f"{name} is another the second time")
         plain = repr(net.get_params(deep=False).get("predict_nonlinearity", "auto")) == "'auto'"
