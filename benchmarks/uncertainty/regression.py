@@ -26,7 +26,7 @@ from benchmarks.passport import RESULTS, ROOT, write_json
 from sk_advbp import AdvBPRegressor, AdvBPRegressorCV, log_likelihood_score
 
 FOLDER = RESULTS / "uncertainty/regression"
-CHOICE = RESULTS / "uncertainty/regression_choice.json"
+CHOICE = RESULTS / "regression_choice.json"
 
 # Table 1 of arXiv:1612.01474 and the readme of the rerun of Monte Carlo dropout of 2018
 # (github.com/yaringal/DropoutUncertaintyExps): RMSE, its ±, negative log likelihood, its ±.
