@@ -1,12 +1,14 @@
 """Nine regression tables with published divisions: error and likelihood, beside published ones.
 
-    python -m benchmarks.uncertainty.regression --choose   # rates, on a tenth of training rows
+    python -m benchmarks.uncertainty.regression --choose   # a rate, on a tenth of training rows
+    python -m benchmarks.uncertainty.regression --settings # defaults of the search, on the same
     python -m benchmarks.uncertainty.regression            # goes on where it stopped
     python -m benchmarks.uncertainty.regression --table    # what has been found so far
 
 The benchmark of Hernández-Lobato and Adams (2015), as the file that ``--data`` names has it. No
-test row is looked at by ``--choose``, which writes ``regression_choice.json``; the other runs take
-from it the one rate of *Deep Ensembles' net*. A method on a table writes one JSON file, division by
+test row is looked at by ``--choose``, which writes ``regression_choice.json``: the other runs take
+from it the one rate of *Deep Ensembles' net*. Nor by ``--settings``, which tries on the five small
+tables what `AdvBPRegressorCV` could have as its defaults. A method on a table writes one JSON file, division by
 division, under ``benchmarks/results/uncertainty/regression/``.
 """
 
@@ -14,6 +16,7 @@ import argparse
 import json
 import time
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +65,12 @@ FIXED = {"max_epochs": 40, "batch_size": 100, "n_nets": 5, "lr_schedule": "const
 FIXED |= {"output": "gaussian", "epsilon": 0.01, "clean_weight": 0.5}
 STATED_RATE = 0.1
 RATES = (0.001, 0.003, 0.01, 0.03, STATED_RATE)
+
+
+# What the search could have as its defaults: units of one layer, epochs, rate.
+SETTINGS = ((256, 100, 0.005), (50, 100, 0.01), (50, 200, 0.01), (50, 100, 0.02))
+SETTINGS += ((100, 100, 0.01), (100, 200, 0.01), (100, 100, 0.02))
+SMALL = TABLES[:5]
 
 
 class Division:
@@ -168,6 +177,40 @@ def tried_rate(division, table, rate):
     return -log_likelihood_score(net, *division.test)
 
 
+def try_settings(data, path):
+    """Try each of the settings, at two ε and with both outputs, and write the errors."""
+    tried = []
+    for units, epochs, rate in SETTINGS:
+        for table in SMALL:
+            division = Division(data, table, 0).without_test()
+            for output, epsilon in product(("identity", "gaussian"), (0.02, 0.08)):
+                given = {"output": output, "epsilon": epsilon, "n_nets": 5, "random_state": 0}
+                net = AdvBPRegressor((units,), lr=rate, max_epochs=epochs, **given)
+                X, y = division.test
+                net.fit(*division.train)
+                found = {"rmse": float(root_mean_squared_error(y, net.predict(X)))}
+                if output == "gaussian":
+                    found["nll"] = -log_likelihood_score(net, X, y)
+                setting = {"units": units, "max_epochs": epochs, "lr": rate}
+                tried.append(setting | {"table": table, "epsilon": epsilon} | found)
+    write_json(path, {"tried": tried})
+    print(markdown(rows_of_settings(tried)))
+
+
+def rows_of_settings(tried):
+    """Return a row for each setting: on each table the better of two ε, by RMSE and likelihood."""
+    rows = [["units, epochs, rate", *(f"{table}: RMSE, NLL" for table in SMALL)]]
+    for setting in SETTINGS:
+        cells = []
+        for table in SMALL:
+            of = [t for t in tried if t["table"] == table]
+            of = [t for t in of if (t["units"], t["max_epochs"], t["lr"]) == setting]
+            rmse = min(t["rmse"] for t in of if "nll" not in t)
+            cells.append(f"{rmse:.2f}, {min(t['nll'] for t in of if 'nll' in t):.2f}")
+        rows.append([", ".join(map(str, setting)), *cells])
+    return rows
+
+
 # ---- runs and tables -------------------------------------------------------------------
 
 
@@ -239,6 +282,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default=str(ROOT.parent / "shared/data/uci_regression.npz"))
     parser.add_argument("--choose", action="store_true", help="only choose the rate")
+    parser.add_argument("--settings", action="store_true", help="only try defaults of the search")
     parser.add_argument("--table", action="store_true", help="only print what was found")
     parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES, metavar="TABLE")
     parser.add_argument("--methods", nargs="+", type=int, default=range(len(METHODS)))
@@ -250,6 +294,9 @@ def main(argv=None):
         data = dict(file) if not given.table else {}
     if given.choose:
         choose(data, CHOICE)
+        return
+    if given.settings:
+        try_settings(data, CHOICE.with_name("regression_settings.json"))
         return
     if not given.table:
         for method in [list(METHODS)[i] for i in given.methods]:

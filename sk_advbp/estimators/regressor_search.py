@@ -56,8 +56,14 @@ class AdvBPRegressorCV(EpsilonSearch, AdvBPRegressor):  # type: ignore[misc]  # 
         `log_likelihood_score`. It is weighted by `sample_weight` where it takes weights. ``score``
         stays R².
     {selection, n_jobs, norm, clip, clean_weight, random_start, perturbation, dropout}
-    {input_dropout, output, module, criterion, optimizer, lr, lr_schedule, max_epochs, batch_size}
-    {early_stopping, validation_fraction, n_iter_no_change, tol, train_split, callbacks, verbose}
+    {input_dropout, output, module, criterion, optimizer}
+    lr : float > 0, default=0.01
+        Learning rate.
+    {lr_schedule}
+    max_epochs : int or sequence of int, default=(50, 200)
+        Passes over the training data. Of several numbers one is chosen together with ε: small
+        tables with little noise want many.
+    {batch_size, early_stopping, validation_fraction, n_iter_no_change, tol, train_split, callbacks, verbose}
     {device, dtype, perturbation_dtype, amp, compile, use_caching, torch_load_kwargs}
     {iterator_train, iterator_valid, dataset, random_state, **kwargs}
 
@@ -97,7 +103,7 @@ class AdvBPRegressorCV(EpsilonSearch, AdvBPRegressor):  # type: ignore[misc]  # 
 
     def __init__(
         self,
-        hidden_layer_sizes: int | Sequence[int] = (256,),
+        hidden_layer_sizes: int | Sequence[int] = (100,),
         activation: Activation = "relu",
         *,
         n_nets: int | Literal["auto"] = "auto",
@@ -118,9 +124,9 @@ class AdvBPRegressorCV(EpsilonSearch, AdvBPRegressor):  # type: ignore[misc]  # 
         module: Callable[..., nn.Module] | nn.Module | None = None,
         criterion: Callable[..., nn.Module] | None = None,
         optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
-        lr: float = 0.005,
+        lr: float = 0.01,
         lr_schedule: Literal["linear", "constant"] = "linear",
-        max_epochs: int | Sequence[int] = (30, 100),
+        max_epochs: int | Sequence[int] = (50, 200),
         batch_size: int = 64,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
