@@ -8,8 +8,8 @@
 The benchmark of Hernández-Lobato and Adams (2015), as the file that ``--data`` names has it. No
 test row is looked at by ``--choose``, which writes ``regression_choice.json``: the other runs take
 from it the one rate of *Deep Ensembles' net*. Nor by ``--settings``, which tries on the five small
-tables what `AdvBPRegressorCV` could have as its defaults. A method on a table writes one JSON file, division by
-division, under ``benchmarks/results/uncertainty/regression/``.
+tables what `AdvBPRegressorCV` could have as its defaults. A method on a table writes one JSON file,
+division by division, under ``benchmarks/results/uncertainty/regression/``.
 """
 
 import argparse

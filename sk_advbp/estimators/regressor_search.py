@@ -63,7 +63,8 @@ class AdvBPRegressorCV(EpsilonSearch, AdvBPRegressor):  # type: ignore[misc]  # 
     max_epochs : int or sequence of int, default=(50, 200)
         Passes over the training data. Of several numbers one is chosen together with ε: small
         tables with little noise want many.
-    {batch_size, early_stopping, validation_fraction, n_iter_no_change, tol, train_split, callbacks, verbose}
+    {batch_size, early_stopping, validation_fraction, n_iter_no_change, tol, train_split, callbacks}
+    {verbose}
     {device, dtype, perturbation_dtype, amp, compile, use_caching, torch_load_kwargs}
     {iterator_train, iterator_valid, dataset, random_state, **kwargs}
 
