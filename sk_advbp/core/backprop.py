@@ -242,9 +242,10 @@ def loss_and_delta(
             losses = losses.mul_(weight)
     elif output == "gaussian":
         share = weight * (1 / target.shape[-2])
-        delta = gaussian.delta(logits, target).mul_(share)
+        moments = gaussian.mean_and_variance(logits, -2)
+        delta = gaussian.delta(logits, *moments, target).mul_(share)
         if with_loss:
-            losses = gaussian.loss(*gaussian.mean_and_variance(logits, -2), target).mul_(share)
+            losses = gaussian.loss(*moments, target).mul_(share)
     else:
         residual = logits - target
         delta = residual * (weight * (2 / logits.shape[-2]))

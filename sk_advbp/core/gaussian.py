@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-__all__ = ["loss", "mean_and_variance"]
+__all__ = ["LEAST_VARIANCE", "delta", "loss", "mean_and_variance", "mixture", "mixture_delta"]
 
 # Deep Ensembles' own, in the units of the numbers that the net learns.
 LEAST_VARIANCE = 1e-6
@@ -76,19 +76,21 @@ def slopes(mean: Tensor, variance: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return by_mean, 0.5 * (1 / variance - by_mean.square())
 
 
-def delta(z: Tensor, y: Tensor) -> Tensor:
+def delta(z: Tensor, mean: Tensor, variance: Tensor, y: Tensor) -> Tensor:
     """Return ∂ℓ/∂z for samples as columns.
 
     Parameters
     ----------
     z : torch.Tensor of shape ([K,] 2m, n)
+    mean, variance : torch.Tensor of shape ([K,] m, n)
+        From `mean_and_variance`.
     y : torch.Tensor of shape ([K,] m, n)
 
     Returns
     -------
     delta : torch.Tensor of the shape of `z`
     """
-    by_mean, by_variance = slopes(*mean_and_variance(z, -2), y)
+    by_mean, by_variance = slopes(mean, variance, y)
     _, s = z.chunk(2, -2)
     return torch.cat([by_mean, by_variance * s.sigmoid()], -2)
 
@@ -109,12 +111,8 @@ def mixture(z: Tensor, dim: int = -1) -> Tensor:
     mean, s = z.chunk(2, dim)
     # Without the least variance, which is that of the mixture, too.
     excess = softplus(s).mean(0) + mean.var(0, correction=0)
-    return torch.cat([mean.mean(0), inverse_softplus(excess.clamp(min=tiny(z)))], dim)
-
-
-def tiny(z: Tensor) -> float:
-    """Return the smallest normal number of the dtype of `z`."""
-    return torch.finfo(z.dtype).tiny
+    limits = torch.finfo(z.dtype)
+    return torch.cat([mean.mean(0), inverse_softplus(excess.clamp(limits.tiny, limits.max))], dim)
 
 
 def mixture_delta(z: Tensor, y: Tensor) -> Tensor:

@@ -2,9 +2,10 @@
 
 What lives here: parameters, validation, seeds and tags (`base`), what becomes of the user's data
 (`training_data`), labels and numbers as targets (`targets`, `classifier`, `regressor`), the
-likelihood of numbers (`likelihood`), ε by cross-validation (`search`, `regressor_search`,
-`epsilon_search`, `cross_validation`), attacks as a method (`adversary`), fitted ones as files
-(`saving`, `loading`). What may not: mathematics of the step or of an attack, loops of training.
+likelihood of numbers (`likelihood`), what predicts at the end of a pipeline (`pipelines`), ε by
+cross-validation (`search`, `regressor_search`, `epsilon_search`, `cross_validation`), attacks as
+a method (`adversary`), fitted ones as files (`saving`, `loading`). What may not: mathematics of
+the step or of an attack, loops of training.
 """
 
 from sk_advbp.estimators.classifier import AdvBPClassifier

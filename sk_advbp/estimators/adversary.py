@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from sklearn.base import is_classifier
 from sklearn.utils._param_validation import (
     Interval,
     InvalidParameterError,
@@ -168,7 +169,7 @@ class AdversaryMixin(Net):
         options |= {"n_steps": n_steps, "step_size": step_size, "n_restarts": n_restarts}
         options["random_state"] = random_state
         # Of a regressor there are no predicted labels, and `_attacked_target` says so.
-        labels = y is None and self.output not in ("identity", "gaussian")
+        labels = y is None and is_classifier(self)
         predicted = labels and attack == "fgsm" and self._has_closed_form()
         with evaluation_mode(self.module_, torch.device(self.device_)):
             dataset = ArrayDataset(x, None if predicted else self._attacked_target(x, y))

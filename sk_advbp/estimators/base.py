@@ -374,6 +374,12 @@ class AdversarialEstimator(
             self._reapply_optimizer_parameters()
             if not incremental:
                 self._initialize_callbacks()
+        n_units = self.module_.layers[-1].out_features if self._has_own_module else self._n_units
+        if n_units != self._n_units:
+            raise ValueError(
+                f"The net needs {self._n_units} outputs, one a class or column of y, two with "
+                f"output='gaussian'. Got module__out_features={n_units}."
+            )
         self.train(dataset, target, incremental=incremental)
 
     def _reach_of_training(self) -> Reach:
@@ -475,7 +481,8 @@ class AdversarialEstimator(
     def estimators_(self) -> Sequence[AdversarialEstimator]:
         """The nets as fitted estimators of their own: list of `n_nets`, to see them disagree."""
         self.check_is_fitted_attribute("estimators_")
-        return [self._alone(number, self._single()) for number in range(self._n_asked)]
+        with self._as_built():
+            return [self._alone(number, self._single()) for number in range(self._n_asked)]
 
     def _alone(self, number: int, single: E) -> E:
         """Return one of the nets as the estimator that it would be by itself, from `single`."""

@@ -271,8 +271,8 @@ class AdvBPClassifier(AdversarialEstimator, NeuralNetClassifier):
     coefs_, intercepts_ : list of ndarray of shape (in, out), and of shape (out,)
         Copies of the weights and biases of the package's perceptron, of several nets
         (n_nets, in, out) and (n_nets, out). Not there with `module`.
-    out_activation_ : {"softmax", "logistic", "identity"}
-        As `output`; ``"identity"`` of a regressor.
+    out_activation_ : {"softmax", "logistic", "identity", "gaussian"}
+        As `output`, of a regressor too.
     estimators_ : list of `n_nets` fitted AdvBPClassifier
         The nets by themselves, to look at their disagreement. Made anew at each access.
     device_ : str

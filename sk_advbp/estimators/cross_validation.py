@@ -180,7 +180,7 @@ def cross_validated(
     table : ndarray of shape (3, n_epsilons, n_folds)
         Scores, and seconds of fits and of scores, which nets of a stack share evenly.
     """
-    scorer = net._score_of_outputs(scoring) or check_scoring(net, scoring)
+    scorer_of(net, scoring)  # which refuses what is none
     cells = [(e, f) for f in range(len(folds.splits)) for e in range(len(epsilons))]
     candidates = [(epsilons[e], f) for e, f in cells]
     together = stackable(net) and _fits_dense(folds.X)
@@ -195,7 +195,7 @@ def cross_validated(
     ticks = progress.begin(len(parts), net.max_epochs if together else 0)
     task = delayed(score_together) if together else delayed(score_alone)
     calls = (
-        task(net, folds, scorer, [candidates[i] for i in part], *([tick] if together else []))
+        task(net, folds, scoring, [candidates[i] for i in part], *([tick] if together else []))
         for part, tick in zip(parts, ticks, strict=True)
     )
     table = np.empty((3, len(epsilons), len(folds.splits)))
@@ -290,10 +290,15 @@ def _threads_shared_by(jobs: int) -> Iterator[None]:
             NUMBERS_BEFORE.pop()
 
 
+def scorer_of(net: Net, scoring: str | Scorer | None) -> ScoreOfOutputs | Scorer:
+    """Return the score that needs no estimator, where there is one, or scikit-learn's scorer."""
+    return net._score_of_outputs(scoring) or check_scoring(net, scoring)
+
+
 def score_alone(
     net: Net,
     folds: Folds,
-    scorer: Scorer,
+    scoring: str | Scorer | None,
     candidates: Sequence[tuple[float, int]],
 ) -> Outcome:
     """Fit one net after the other.
@@ -302,8 +307,7 @@ def score_alone(
     ----------
     net : AdvBPClassifier or AdvBPRegressor
     folds : Folds
-    scorer : callable
-        A `ScoreOfOutputs`, or a scorer as scikit-learn has them.
+    scoring : str, callable or None
     candidates : list of (epsilon, fold)
 
     Returns
@@ -318,15 +322,20 @@ def score_alone(
         fitted._warns_of_epsilon = False  # it is one of many that are tried
         fitted.fit(X, y, sample_weight=weight)
         trained = time.perf_counter()
-        score = score_of(fitted, scorer, *folds.part(folds.splits[fold][1]))
+        score = score_of(fitted, scoring, *folds.part(folds.splits[fold][1]))
         outcomes.append((score, trained - start, time.perf_counter() - trained))
     return [list(of_all) for of_all in zip(*outcomes, strict=True)]
 
 
 def score_of(
-    net: Net, scorer: Scorer, X: Matrix, y: NDArray[np.generic], weight: Floats | None
+    net: Net,
+    scoring: str | Scorer | None,
+    X: Matrix,
+    y: NDArray[np.generic],
+    weight: Floats | None,
 ) -> float:
     """Return the score of a fitted net; weighted where the scorer takes weights."""
+    scorer = scorer_of(net, scoring)
     if isinstance(scorer, ScoreOfOutputs):
         target = net._targets.encode(y)  # type: ignore[arg-type]  # of its own kind
         return scorer(net._logits(X), target, weight)
@@ -368,7 +377,7 @@ def _members(
 def score_together(
     net: Net,
     folds: Folds,
-    scorer: Scorer,
+    scoring: str | Scorer | None,
     candidates: Sequence[tuple[Member, int]],
     epoch_ended: EpochEnded | None = None,
 ) -> Outcome:
@@ -376,7 +385,7 @@ def score_together(
 
     Parameters
     ----------
-    net, folds, scorer
+    net, folds, scoring
         As of `score_alone`.
     candidates : list of (Member, fold)
     epoch_ended : callable or None, default=None
@@ -390,7 +399,7 @@ def score_together(
     X, target = (as_tensor(array, net.device_) for array in (folds.X, folds.target))
     stack = Stack(net, members).train(X, target, epoch_ended)
     trained = time.perf_counter()
-    scores = [0.0] * len(members)
+    scorer, scores = scorer_of(net, scoring), [0.0] * len(members)
     for fold in set(of_fold):
         which = [i for i, f in enumerate(of_fold) if f == fold]
         test = folds.splits[fold][1]
@@ -399,7 +408,7 @@ def score_together(
             outputs = stack.logits(X[test], which).cpu()
             found = [scorer(of_net, folds.target[test], weight) for of_net in outputs]
         else:
-            found = [score_of(stack.estimator(i), scorer, *folds.part(test)) for i in which]
+            found = [score_of(stack.estimator(i), scoring, *folds.part(test)) for i in which]
         for i, score in zip(which, found, strict=True):
             scores[i] = score
     n = len(members)

@@ -212,11 +212,9 @@ class EpsilonSearch(Base):
     def _divisions(self, y: NDArray[np.generic]) -> BaseCrossValidator:
         """Return what divides the rows into folds; by default it shuffles, as training does."""
         divisions = check_cv(self.cv, y, classifier=is_classifier(self))
-        if self.cv is None:
-            seed = check_seed(self.random_state) % 2**32
-            n_folds = divisions.get_n_splits()
-            divisions = type(divisions)(n_folds, shuffle=True, random_state=seed)
-        return divisions
+        if self.cv is not None:
+            return divisions
+        return type(divisions)(shuffle=True, random_state=check_seed(self.random_state) % 2**32)
 
     def _candidate_epochs(self) -> list[int]:
         """Return the numbers of epochs to try, in the order in which they are given."""

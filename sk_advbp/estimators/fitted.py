@@ -57,7 +57,10 @@ class FittedAttributes(Net):
 
     @property
     def out_activation_(self) -> str:
-        """What turns logits into predictions, such as ``"softmax"``: the kind of `output`."""
+        """What turns logits into predictions.
+
+        ``"softmax"``, ``"logistic"``, ``"identity"`` or ``"gaussian"``.
+        """
         self.check_is_fitted_attribute("out_activation_")
         kind = self._kind_of_output()
         return "logistic" if kind == "multilabel" else kind

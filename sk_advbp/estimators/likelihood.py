@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from inspect import signature
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn import config_context
-from sklearn.utils.validation import _check_sample_weight, check_consistent_length
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+)
 
 from sk_advbp.core import gaussian
+from sk_advbp.estimators.pipelines import last_step, transformed
 from sk_advbp.parameters import scaled_weight
 
 if TYPE_CHECKING:
@@ -48,12 +53,14 @@ def log_likelihood_score(
     -------
     score : float
         In nats for a number of y, the mean over rows and outputs; larger is better. It depends on
-        the unit of y: with y in thousandths it is larger by log 1000.
+        the unit of y: in millimetres it is smaller than in metres, by log 1000.
 
     Raises
     ------
     TypeError
         For an estimator whose ``predict`` has no ``return_std``.
+    sklearn.exceptions.NotFittedError
+        Before ``fit``.
     ValueError
         As of its ``predict``, or for X, y and weights of different lengths.
 
@@ -64,7 +71,8 @@ def log_likelihood_score(
         log p(y) = -(log 2π + 2 log σ + (y - μ)² / σ²) / 2
 
     A scorer by itself, for `AdvBPRegressorCV`, ``GridSearchCV`` and ``cross_val_score``:
-    ``scoring=log_likelihood_score``.
+    ``scoring=log_likelihood_score``. scikit-learn hands a function no weights; `AdvBPRegressorCV`
+    does.
 
     Examples
     --------
@@ -77,16 +85,14 @@ def log_likelihood_score(
     >>> log_likelihood_score(net, X, y) > -1.5
     True
     """
-    fitted: Any = getattr(estimator, "best_estimator_", estimator)
-    try:
-        # The argument is for the last step alone, which need not have asked for it.
-        with config_context(enable_metadata_routing=False):
-            mean, deviation = fitted.predict(X, return_std=True)
-    except TypeError as error:
+    check_is_fitted(estimator)
+    steps, regressor = last_step(estimator)
+    if "return_std" not in signature(regressor.predict).parameters:
         raise TypeError(
             "log_likelihood_score needs a regressor whose predict takes return_std=True. "
-            f"Got {estimator!r}: {error}"
-        ) from error
+            f"Got {estimator!r}."
+        )
+    mean, deviation = regressor.predict(transformed(steps, X), return_std=True)
     y = np.asarray(y, dtype=np.float64)
     check_consistent_length(y, mean)
     weight = None
@@ -97,7 +103,14 @@ def log_likelihood_score(
     with np.errstate(over="ignore"):
         squares = np.square((y.reshape(mean.shape) - mean) / deviation)
         log_p = -0.5 * (math.log(2 * math.pi) + squares) - np.log(deviation)
-        return float(np.average(log_p.reshape(len(y), -1).mean(axis=1), weights=weight))
+    return mean_over_rows(log_p.reshape(len(y), -1).mean(axis=1), weight)
+
+
+def mean_over_rows(values: Floats, weight: Floats | None) -> float:
+    """Return the weighted mean; what a row of weight zero has makes no difference."""
+    if weight is None:
+        return float(values.mean())
+    return float(np.average(values[weight > 0], weights=weight[weight > 0]))
 
 
 @np.errstate(over="ignore", invalid="ignore")  # of outputs that have overflowed: no finite score
@@ -118,4 +131,4 @@ def likelihood_of_outputs(
     """
     mean, variance = gaussian.mean_and_variance(outputs.double())
     losses = gaussian.loss(mean, variance, mean.new_tensor(target)).numpy() + np.log(scale)
-    return -np.average(losses.mean(axis=1), weights=weight)
+    return -mean_over_rows(losses.mean(axis=1), weight)

@@ -96,8 +96,8 @@ CRITERIA = {"identity": SquaredError, "gaussian": GaussianLoss}
 class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
     """Multilayer perceptron for regression, trained by adversarial back-propagation.
 
-    At every step the mini-batch x is first moved to x' = x + ε · sign(∇ₓJ), where the squared
-    error J is larger, and ordinary back-propagation then learns from x' alone. It regularises.
+    At every step the mini-batch x is first moved to x' = x + ε · sign(∇ₓJ), where the loss J is
+    larger, and ordinary back-propagation then learns from x' alone. It regularises.
 
     Parameters
     ----------
@@ -200,6 +200,8 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
         **AdversarialEstimator._parameter_constraints,
         "output": [StrOptions(set(CRITERIA))],
     }
+    # Of pickles from before it was a parameter.
+    output: Literal["identity", "gaussian"] = "identity"
     valid_score = "valid_r2"
     _target_checks = {"multi_output": True, "y_numeric": True}
     _checked_targets = staticmethod(Numbers.checked)
@@ -374,8 +376,9 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
         X : array-like or CSR matrix of shape (n_samples, n_features), or torch Dataset
         return_std : bool, default=False
             Whether to return standard deviations, too. Through a pipeline:
-            ``pipeline.predict(X, return_std=True)``; searches do not hand it on, their
-            ``best_estimator_`` takes it.
+            ``pipeline.predict(X, return_std=True)``, where metadata are routed only after
+            ``set_predict_request(return_std=True)``. scikit-learn's searches do not hand it on,
+            their ``best_estimator_`` takes it.
 
         Returns
         -------
@@ -383,7 +386,7 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
             For a Dataset while a fit is running, as skorch's scoring callbacks need it, in
             the units of the scaled y.
         std : float64 ndarray of the shape of y
-            Only with ``return_std=True``, in the units of y. With ``output="gaussian"`` the
+            Only with ``return_std=True``, in the units of `y` above. With ``output="gaussian"`` the
             standard deviation of the Gaussian that is predicted, noise included. With
             ``output="identity"`` and several nets that of their predictions: what the nets
             disagree by, which is *not* the noise in y, and may be far smaller.
@@ -396,31 +399,36 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
             For an X that cannot be used; and ``return_std=True`` of one net with
             ``output="identity"``, which cannot say it.
         """
-        outputs = self._logits(X)
-        means = self._means(outputs).numpy()
-        y = means if self._training and is_dataset(X) else self._targets.decode(means)
-        return (y, self._deviation(X, outputs)) if return_std else y
+        scaled = self._training and is_dataset(X)
+        if not return_std:
+            means = self._means(self._logits(X)).numpy()
+            return means if scaled else self._targets.decode(means)
+        means, deviation = (part.numpy() for part in self._means_and_deviation(X))
+        if scaled:
+            return means, deviation
+        return self._targets.decode(means), self._targets.decode_deviation(deviation)
 
-    def _deviation(self, X: Samples, outputs: Tensor) -> Floats:
-        """Return the standard deviation of what is predicted, in the units and shape of y."""
+    def _means_and_deviation(self, X: Samples) -> tuple[Tensor, Tensor]:
+        """Return what is predicted in units of the scaled y, and its standard deviation."""
         if self._of_net("output") == "gaussian":
-            _, variance = gaussian.mean_and_variance(outputs.double())
-            return self._targets.decode_deviation(variance.sqrt().numpy())
+            means, variance = gaussian.mean_and_variance(self._logits(X).double())
+            return means, variance.sqrt()
         if self._n_nets is None:
             raise ValueError(
                 "return_std=True needs output='gaussian', or several nets, which disagree. Got "
                 "one net with output='identity'."
             )
-        of_nets = self._outputs_of_nets(X).double()
-        return self._targets.decode_deviation(of_nets.std(0, correction=0).numpy())
+        of_nets = self._outputs_of_nets(X)
+        return of_nets.mean(0), of_nets.double().std(0, correction=0)
 
     @torch.no_grad()
     def _outputs_of_nets(self, X: Samples) -> Tensor:
         """Return what each of several nets makes of X, (K, n, m), on the CPU."""
+        self.check_is_fitted()
         dataset = X if is_dataset(X) else ArrayDataset(self._validated(X, reset=False))
         self.module_.eval()
         batches = (self._input(unpack_data(batch)[0]) for batch in self.get_iterator(dataset))
-        return torch.cat([self.module_.outputs(x).cpu() for x in batches], dim=1)
+        return self._finite(torch.cat([self.module_.outputs(x).cpu() for x in batches], dim=1))
 
     @property
     def predict_proba(self) -> object:
@@ -431,8 +439,8 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
         """Return the encoded y that an attack moves X away from."""
         if y is None:
             raise ValueError(
-                "adversarial_examples of a regressor needs y: at its own predictions the squared "
-                "error has no gradient."
+                "adversarial_examples of a regressor needs y: its own predictions are no target to "
+                "be moved away from."
             )
         return self._targets.encode(Numbers.checked(y))
 

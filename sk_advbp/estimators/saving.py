@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from sk_advbp._version import __version__
+from sk_advbp.estimators.likelihood import log_likelihood_score
 from sk_advbp.keeping import encoded, write_file
 from sk_advbp.training.batches import ArrayDataset, Batches
 
@@ -33,8 +34,9 @@ VERSIONS = {
     "numpy": np.__version__,
 }
 
-# Classes that a file may name: torch's optimizers and losses, and what cuts mini-batches.
+# What a file may name: torch's optimizers and losses, what cuts mini-batches, and our score.
 KNOWN: dict[str, object] = {
+    "sk_advbp.log_likelihood_score": log_likelihood_score,
     "sk_advbp.training.ArrayDataset": ArrayDataset,
     "sk_advbp.training.Batches": Batches,
     "torch.utils.data.DataLoader": DataLoader,

@@ -70,7 +70,7 @@ def net_model(net: AdversarialEstimator, input_type: int) -> ModelProto:
     graph = Graph()
     functions: list[FunctionProto] = []
     opsets = {"": OPSET}
-    if net._has_own_module and type(net.module_) is MultilayerPerceptron:
+    if _is_ours(net):
         output = _perceptron(graph, net)
     else:
         output, functions, opsets = _translated(graph, net)
@@ -88,6 +88,11 @@ def net_model(net: AdversarialEstimator, input_type: int) -> ModelProto:
     )
     checker.check_model(model)
     return model
+
+
+def _is_ours(net: AdversarialEstimator) -> bool:
+    """Return whether the module is the package's own, of which all is known."""
+    return net._has_own_module and type(net.module_) is MultilayerPerceptron
 
 
 def _type_of(dtype: np.dtype[Any]) -> int:
@@ -170,7 +175,7 @@ def _translated(
 
 def _classifier_end(graph: Graph, net: Any, logits: str) -> list[ValueInfoProto]:
     """Add labels and probabilities; return what the graph puts out."""
-    classes, mixed = net.classes_, getattr(net.module_, "n_nets", None) is not None
+    classes, mixed = net.classes_, _is_ours(net) and net.module_.n_nets is not None
     if len(classes) == 1:  # the other output stands for nothing
         logits = graph.add("Gather", logits, np.array([0]), axis=1)
     if net.predict_nonlinearity == "auto":
@@ -240,7 +245,7 @@ def _regressor_end(graph: Graph, net: Any, output: str) -> list[ValueInfoProto]:
     wide = graph.add("Cast", output, to=TensorProto.DOUBLE)
     found = {"prediction": wide}
     if net._kind_of_output() == "gaussian":
-        several = getattr(net.module_, "n_nets", None) is not None
+        several = _is_ours(net) and net.module_.n_nets is not None
         found["prediction"], found["std"] = _gaussian(graph, wide, net.n_outputs_, several)
     shape = list(net._targets.shape)
     for name, scaled in found.items():

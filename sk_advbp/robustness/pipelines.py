@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from sklearn.frozen import FrozenEstimator
 from sklearn.impute._base import _BaseImputer
-from sklearn.pipeline import Pipeline
 
 from sk_advbp.estimators.base import AdversarialEstimator
 from sk_advbp.estimators.frames import array_of, frame_like, in_float64, is_frame
+from sk_advbp.estimators.pipelines import last_step, transformed
 
 if TYPE_CHECKING:
     from sklearn.base import TransformerMixin
@@ -44,43 +43,13 @@ def attacked_net(
     TypeError
         There is no such net at the end.
     """
-    steps: list[tuple[str, TransformerMixin]] = []
-    last = estimator
-    while not isinstance(last, AdversarialEstimator):
-        if isinstance(last, Pipeline):
-            steps += transformers_of(last.steps[:-1])
-            last = last[-1]
-        elif hasattr(last, "best_estimator_"):
-            last = last.best_estimator_
-        elif isinstance(last, FrozenEstimator):
-            last = last.estimator
-        else:
-            raise TypeError(
-                "only an AdvBPClassifier, a pipeline whose last step is one, or a fitted search "
-                f"over them can be attacked. Got {estimator!r}."
-            )
+    steps, last = last_step(estimator)
+    if not isinstance(last, AdversarialEstimator):
+        raise TypeError(
+            "only an AdvBPClassifier, a pipeline whose last step is one, or a fitted search "
+            f"over them can be attacked. Got {estimator!r}."
+        )
     return steps, last
-
-
-def transformers_of(steps: Iterable[tuple[str, Any]]) -> list[tuple[str, TransformerMixin]]:
-    """Return the (name, transformer) that act when a pipeline of `steps` predicts."""
-    acting: list[tuple[str, TransformerMixin]] = []
-    for name, step in steps:
-        while isinstance(step, FrozenEstimator):
-            step = step.estimator
-        if isinstance(step, Pipeline):
-            acting += transformers_of(step.steps)
-        # Samplers, as imbalanced-learn has them, choose rows in fit and do nothing later.
-        elif step not in (None, "passthrough") and not hasattr(step, "fit_resample"):
-            acting.append((name, step))
-    return acting
-
-
-def transformed(steps: Steps, X: S) -> S:
-    """Return X as the net sees it."""
-    for _, transformer in steps:
-        X = transformer.transform(X)
-    return X
 
 
 def views(steps: Steps, X: MatrixLike) -> list[MatrixLike]:

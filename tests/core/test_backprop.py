@@ -231,7 +231,8 @@ def test_stack_of_models_is_as_many_single_ones(setting, output, activation):
             [m and [a[k, :n] for a in m] for m in masks],
         )
         own = loss[k], logits[k, :n], *([g[k] for g in stack] for stack in stacks)
-        assert largest_difference(own, single) < 1e-12
+        # Of a Gaussian whose variance is small by chance, losses are in the hundreds.
+        assert largest_difference(own, single) < (1e-12 if output == "gaussian" else 1e-13)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -12,16 +12,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse, stats
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import BaggingRegressor
+from sklearn.exceptions import NotFittedError
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.linear_model import BayesianRidge, LinearRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
+from skorch.callbacks import EpochScoring
 from torch import nn
 from torch.distributions import Normal
 
-from sk_advbp import AdvBPClassifier, AdvBPRegressor, AdvBPRegressorCV, log_likelihood_score
+from sk_advbp import (
+    AdvBPClassifier,
+    AdvBPRegressor,
+    AdvBPRegressorCV,
+    load_model,
+    log_likelihood_score,
+)
 from sk_advbp.core import MultilayerPerceptron, gaussian
 
 RNG = np.random.default_rng(0)
@@ -219,6 +229,9 @@ def test_a_fitted_net_stays_what_it_was_built_as():
     mean, std = net.predict(X, return_std=True)
     net.set_params(output="identity")
     np.testing.assert_array_equal(net.predict(X, return_std=True), [mean, std])
+    members = [member.predict(X) for member in regressor(n_nets=2).fit(X, Y).estimators_]
+    changed = regressor(n_nets=2).fit(X, Y).set_params(output="identity", hidden_layer_sizes=(3,))
+    np.testing.assert_array_equal([m.predict(X) for m in changed.estimators_], members)
     with pytest.raises(ValueError, match="built with output='gaussian'"):
         net.set_params(warm_start=True).fit(X, Y)
 
@@ -227,6 +240,22 @@ def test_a_fitted_net_stays_what_it_was_built_as():
 def test_an_output_of_a_classifier_is_refused(cls):
     with pytest.raises(ValueError, match=r"'output' parameter of .* must be a str among"):
         cls(output="softmax").fit(X, Y)
+
+
+def test_the_perceptron_must_have_two_outputs_for_each():
+    with pytest.raises(ValueError, match=r"needs 2 outputs.*Got module__out_features=1"):
+        regressor(module__out_features=1).fit(X, Y)
+
+
+def test_a_file_keeps_the_score(tmp_path):
+    options = {"epsilons": [0.1], "cv": 2, "scoring": log_likelihood_score}
+    search = AdvBPRegressorCV(**without_epsilon() | options).fit(X, Y)
+    search.save_model(tmp_path / "net.safetensors")
+    again = load_model(tmp_path / "net.safetensors")
+    assert again.scoring is log_likelihood_score
+    np.testing.assert_array_equal(
+        again.predict(X, return_std=True), search.predict(X, return_std=True)
+    )
 
 
 def test_a_module_must_return_two_numbers_for_each():
@@ -264,7 +293,39 @@ def test_score_of_pipelines_searches_and_others(routing):
             assert np.isfinite(log_likelihood_score(other.fit(X, Y), X, Y))
 
 
+def test_score_through_what_is_nested():
+    inner = GridSearchCV(regressor(), {"epsilon": [0, 0.1]}, cv=2)
+    model = make_pipeline(StandardScaler(), make_pipeline("passthrough", inner))
+    with pytest.raises(NotFittedError):
+        log_likelihood_score(model, X, Y)
+    last = model.fit(X, Y)[-1][-1].best_estimator_
+    expected = log_likelihood_score(last, StandardScaler().fit_transform(X), Y)
+    assert log_likelihood_score(model, X, Y) == pytest.approx(expected, rel=1e-12)
+
+
+def test_rows_of_weight_zero_make_no_difference_to_the_score():
+    net, far = regressor().fit(X, Y), Y.copy()
+    far[WEIGHT == 0] = 1e200
+    expected = log_likelihood_score(net, X, Y, WEIGHT)
+    assert log_likelihood_score(net, X, far, WEIGHT) == expected
+
+
+@pytest.mark.parametrize("output", ["gaussian", "identity"])
+@pytest.mark.parametrize("y", [Y, TWO], ids=["one", "two"])
+def test_a_callback_scores_in_the_units_of_the_scaled_y(y, output):
+    scoring = EpochScoring(log_likelihood_score, name="score", lower_is_better=False)
+    options = {"n_nets": 2, "output": output, "callbacks": [scoring]}
+    net = regressor(early_stopping=True, validation_fraction=0.4, **options).fit(X, y)
+    found = net.history[-1]
+    assert np.isfinite(found["score"])
+    if output == "gaussian":
+        assert found["score"] == pytest.approx(-found["valid_loss"], rel=1e-9)
+
+
 def test_score_of_what_has_no_deviation():
+    for wrapped in (TransformedTargetRegressor(regressor()), BaggingRegressor(regressor(), 2)):
+        with pytest.raises(TypeError, match="takes return_std=True"):
+            log_likelihood_score(wrapped.fit(X, Y), X, Y)
     with pytest.raises(TypeError, match=r"takes return_std=True. Got LinearRegression"):
         log_likelihood_score(LinearRegression().fit(X, Y), X, Y)
     with pytest.raises(TypeError, match="takes return_std=True"):
@@ -285,8 +346,11 @@ def test_score_of_certain_nets_is_that_of_an_impossible_event():
 # ---- the cross-validation --------------------------------------------------------------
 
 
-def test_the_search_chooses_by_likelihood_in_the_units_of_y():
-    search = AdvBPRegressorCV(**without_epsilon(), epsilons=[0, 0.05, 0.5], cv=3, n_nets=2)
+@pytest.mark.parametrize("how", [{}, {"dropout": 0.1}], ids=["stacked", "one by one"])
+def test_the_search_chooses_by_likelihood_in_the_units_of_y(how):
+    """Those of a fold, whose own deviation its nets learn in, are no others."""
+    path = {"epsilons": [0, 0.05, 0.5], "cv": 3, "n_nets": 2}
+    search = AdvBPRegressorCV(**without_epsilon() | path | how)
     search.fit(X, Y, sample_weight=WEIGHT)
 
     def one_by_one(net, X, y, sample_weight=None):

@@ -19,6 +19,7 @@ TWO = np.stack([Y, 1000 + X[:, 1]], axis=1)
 WEIGHT = RNG.integers(0, 3, size=90).astype(float)
 EPSILONS = [0.3, 0.0, 0.1]
 QUICK = {"hidden_layer_sizes": (8,), "max_epochs": 5, "batch_size": 32, "random_state": 0}
+QUICK |= {"lr": 0.01}
 ONE_BY_ONE = {"optimizer": torch.optim.Adagrad}
 
 

@@ -139,6 +139,19 @@ def test_scalers(scaler, dtype):
     check_same(model, rows)
 
 
+def test_a_module_that_counts_nets_of_its_own():
+    """The attribute of the package's perceptron means nothing elsewhere."""
+
+    class Counting(nn.Linear):
+        n_nets = 4
+
+    for net, y in (
+        (AdvBPRegressor(module=Counting(4, 2), output="gaussian", **QUICK), NUMBERS),
+        (AdvBPClassifier(module=Counting(4, 3), **QUICK), Y),
+    ):
+        check_same(net.fit(X, y), X)
+
+
 def test_a_table_of_numbers_and_categories():
     columns = make_column_transformer(
         (MinMaxScaler(), ["age", "size"]),
