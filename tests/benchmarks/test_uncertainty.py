@@ -20,6 +20,7 @@ def tiny(tmp_path, monkeypatch):
     np.savez(tmp_path / "tables.npz", **data)
     monkeypatch.setattr(regression, "TABLES", (TABLE,))
     monkeypatch.setattr(regression, "CHOICE", tmp_path / "choice.json")
+    monkeypatch.setattr(regression, "STEPS_CHOICE", tmp_path / "steps.json")
     monkeypatch.setitem(regression.FIXED, "max_epochs", 1)
     quick = {"max_epochs": 2, "cv": 2, "epsilons": [0, 0.1], "n_nets": 2}
 
@@ -42,8 +43,9 @@ def options(folder, *more):
 
 def test_it_goes_on_where_it_stopped(tiny, capsys):
     regression.main(options(tiny, "--choose"))
-    rate = json.loads((tiny / "choice.json").read_text("utf-8"))["rate"]
-    assert rate in regression.RATES
+    regression.main(options(tiny, "--choose-steps"))
+    for name, of in (("choice", regression.RATES), ("steps", regression.STEPS)):
+        assert json.loads((tiny / f"{name}.json").read_text("utf-8"))["chosen"] in of.values()
     regression.main(options(tiny, "--divisions", "1"))
     regression.main(options(tiny, "--divisions", "2"))
     out = capsys.readouterr().out
