@@ -6,12 +6,13 @@
     python -m benchmarks.uncertainty.regression            # goes on where it stopped
     python -m benchmarks.uncertainty.regression --table    # what has been found so far
 
-The benchmark of Hernández-Lobato and Adams (2015), as the file that ``--data`` names has it. No
-test row is looked at by ``--choose``, which writes ``regression_choice.json``: the other runs take
-from it the one rate of *Deep Ensembles' net*. Nor by ``--choose-steps``, which was added when that
-net had turned out to be behind its published figures, and looks for more and better steps. Nor by ``--settings``, which tries on the five small
-tables what `AdvBPRegressorCV` could have as its defaults. A method on a table writes one JSON file,
-division by division, under ``benchmarks/results/uncertainty/regression/``.
+The benchmark of Hernández-Lobato and Adams (2015), as the file that ``--data`` names has it. The
+settings are chosen without a test row, on a tenth of the training rows of the first division:
+``--choose`` takes one rate for *Deep Ensembles' net* on all tables, and ``--choose-steps``, which
+was added when that net had turned out to be behind its published figures, looks for better steps;
+``--settings`` tries on the five small tables what `AdvBPRegressorCV` could have as its defaults. A
+method on a table writes one JSON file, division by division, under
+``benchmarks/results/uncertainty/regression/``.
 """
 
 import argparse
