@@ -249,20 +249,22 @@ def mean_and_error(divisions, kind):
 
 
 def rows_of(runs, kind):
-    """Return the table of the `runs` for ``"nll"`` or ``"rmse"``, its first row the titles."""
+    """Return the table of the `runs` for ``"nll"`` or ``"rmse"``, its first row the titles.
+
+    In brackets the number of divisions, the first ones.
+    """
     place = {"rmse": 0, "nll": 2}[kind]
-    rows = [["table", "divisions", *PUBLISHED, *METHODS]]
+    digits = {"rmse": 3, "nll": 2}[kind]
+    rows = [["table", *PUBLISHED, *METHODS]]
     for table, of_methods in runs.items():
         published = [PUBLISHED[source][table][place : place + 2] for source in PUBLISHED]
-        ours = [
-            mean_and_error(of_methods[method], kind) if method in of_methods else None
-            for method in METHODS
-        ]
-        numbers = sorted({len(divisions) for divisions in of_methods.values()})
-        cells = [
-            "–" if pair is None else f"{pair[0]:.2f} ± {pair[1]:.2f}" for pair in published + ours
-        ]
-        rows.append([table, " or ".join(map(str, numbers)) or "–", *cells])
+        cells = [f"{mean:.2f} ± {error:.2f}" for mean, error in published]
+        for method in METHODS:
+            divisions = of_methods.get(method)
+            mean, error = mean_and_error(divisions, kind) if divisions else (np.nan, np.nan)
+            uncertain = "" if np.isnan(error) else f" ± {error:.{digits}f}"
+            cells.append(f"{mean:.{digits}f}{uncertain} ({len(divisions)})" if divisions else "–")
+        rows.append([table, *cells])
     return rows
 
 

@@ -55,7 +55,7 @@ def test_it_goes_on_where_it_stopped(tiny, capsys):
         assert len(divisions) == 2
         assert all(np.isfinite([d["rmse"], d["nll"]]).all() for d in divisions)
     assert runs[regression.PLAIN][0]["epsilon"] == 0
-    assert "| 2 " in out and "1.18 ± 0.21" in out and "of 1 tables" in out
+    assert " (2) " in out and "1.18 ± 0.21" in out and "of 1 tables" in out
     figures = json.loads((tiny / "regression.json").read_text("utf-8"))
     assert figures["likelihoods"][TABLE] == runs
 
