@@ -15,7 +15,7 @@ import torch
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from benchmarks.passport import RESULTS, write_json
-from benchmarks.tables.tabular import SHIPPED, load, prepared
+from benchmarks.tables.data import SHIPPED, load, prepared
 from sk_advbp import AdvBPClassifier
 
 DEFAULTS = "defaults"
@@ -49,7 +49,7 @@ def options(argv=None):
 
 def measured(name, given):
     """Return {setting: errors of shape (splits, epsilons)} and the seconds of each, of a table."""
-    X, y, categories = load(name)
+    _, _, X, y, categories = load(name)
     n_test = len(y) - int(0.75 * len(y))
     n_train = min(given.rows, int(0.75 * len(y)))
     divisions = StratifiedShuffleSplit(
