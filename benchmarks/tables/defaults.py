@@ -3,9 +3,9 @@
     python -m benchmarks.tables.defaults                   # of AdvBPClassifier
     python -m benchmarks.tables.defaults --search          # of AdvBPClassifierCV
 
-Tables of classes, prepared as in ``tabular.py``, none of which takes part in that benchmark's check.
-For `AdvBPClassifier` each change is measured without a perturbation and with the default ε. What
-the JSON file has already, measured with the same settings, is not measured again.
+Tables of classes, prepared as in ``tabular.py``; none of them is among those of its check. For
+`AdvBPClassifier` each change is measured without a perturbation and with the default ε. What the
+JSON file has already, measured with the same settings, is not measured again.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from sklearn.model_selection import StratifiedShuffleSplit
 
-from benchmarks.harness import using_threads
+from benchmarks.harness import markdown, using_threads
 from benchmarks.passport import RESULTS, write_json
 from benchmarks.tables import data
 from benchmarks.tables.summary import difference, in_words, means
@@ -162,6 +162,22 @@ def compared(tables):
     return changes
 
 
+def rows_of(changes):
+    """Return a row for each change, with differences to the defaults."""
+    epsilons = list(dict.fromkeys(epsilon for of in changes.values() for epsilon in of))
+    measures = {"error": 2, "log loss": 4}
+    titles = [f"{measure}, {epsilon}" for epsilon in epsilons for measure in measures]
+    rows = [["instead of the default", *titles, "time"]]
+    for change, of_epsilon in changes.items():
+        row, times = [change], []
+        for epsilon in epsilons:
+            of = of_epsilon.get(epsilon)
+            row += [in_words(of[m], digits) if of else "" for m, digits in measures.items()]
+            times += [of["time"]] if of else []
+        rows.append([*row, f"× {max(times):.1f}"])
+    return rows
+
+
 def main(argv=None):
     """Measure, print, write after each table."""
     given = options(argv)
@@ -175,12 +191,7 @@ def main(argv=None):
             all_tables = list(tables.values())
             figures = {"settings": settings, "changes": compared(all_tables), "tables": all_tables}
             write_json(given.json, figures)
-    for change, of_epsilon in figures["changes"].items():
-        for epsilon, of in of_epsilon.items():
-            words = [
-                f"{m} {in_words(of[m], digits)}" for m, digits in (("error", 2), ("log loss", 4))
-            ]
-            print(f"{change}, {epsilon}: {', '.join(words)}, time × {of['time']:.1f}")
+    print(markdown(rows_of(figures["changes"])))
 
 
 if __name__ == "__main__":
