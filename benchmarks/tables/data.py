@@ -7,6 +7,7 @@ are categories). A table whose y has fractions is one for regression. ``decision
 stand for the tables on which the defaults were chosen and those on which they were checked.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,6 +62,8 @@ GROUPS = {
     ],
 }
 SCALERS = ("standard", "squashing")
+# Of skrub; the benchmark's need, not the package's.
+SQUASHING = find_spec("skrub") is not None
 
 
 class Table(NamedTuple):

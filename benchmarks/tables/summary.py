@@ -110,3 +110,19 @@ def summary_rows(tables):
         seconds = means(tables, model, "seconds")
         rows.append([*row, "" if seconds is None else f"{seconds.sum():.1f}"])
     return rows
+
+
+def changes_rows(changes):
+    """Return a row for each change, with differences to the defaults."""
+    epsilons = list(dict.fromkeys(epsilon for of in changes.values() for epsilon in of))
+    measures = {"error": 2, "log loss": 4}
+    titles = [f"{measure}, {epsilon}" for epsilon in epsilons for measure in measures]
+    rows = [["instead of the default", *titles, "time"]]
+    for change, of_epsilon in changes.items():
+        row, times = [change], []
+        for epsilon in epsilons:
+            of = of_epsilon.get(epsilon)
+            row += [in_words(of[m], digits) if of else "" for m, digits in measures.items()]
+            times += [of["time"]] if of else []
+        rows.append([*row, f"× {max(times):.1f}"])
+    return rows

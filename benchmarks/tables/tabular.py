@@ -39,6 +39,7 @@ from benchmarks.tables.summary import (
     REALMLP,
     REALMLP_OF_LOG_LOSS,
     TREES,
+    losses,
     summary_rows,
 )
 from sk_advbp import AdvBPClassifier, AdvBPClassifierCV, AdvBPRegressor, AdvBPRegressorCV
@@ -58,7 +59,10 @@ def options(argv=None):
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="tiny: does the script run at all?")
     parser.add_argument("--json", type=Path, default=RESULTS / "tabular.json")
-    return parser.parse_args(argv)
+    given = parser.parse_args(argv)
+    if given.scaler == "squashing" and not data.SQUASHING:
+        parser.error("--scaler squashing needs pip install skrub==0.11.0")
+    return given
 
 
 def models(regression, seed, unit, given):
@@ -203,7 +207,8 @@ def main(argv=None):
             tables[label] = measured(name, given, tables.get(label))
             errors = {m: np.mean(of["error"]) for m, of in tables[label]["models"].items()}
             print(label, ", ".join(f"{m}: {e:.2f}" for m, e in errors.items()), flush=True)
-            figures = {"settings": settings, "tables": list(tables.values())}
+            all_tables = list(tables.values())
+            figures = {"settings": settings, "losses": losses(all_tables), "tables": all_tables}
             write_json(given.json, figures)
     for regression in (False, True):
         of_kind = [t for t in tables.values() if t["regression"] == regression]
