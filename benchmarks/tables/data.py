@@ -29,17 +29,11 @@ TARGETS = {
     "Boston": "medv",
     "Caschool": "testscr",
     "Computers": "log price",
-    "Griliches": "lw80",
     "Housing": "log price",
-    "Wages": "lwage",
-    "diamonds": "log price",
     "quakes": "mag",
 }
 # What says the same as the target, and names of which each row has one.
-LEFT_OUT = {
-    "Caschool": ["distcod", "county", "district", "readscr", "mathscr"],
-    "Griliches": ["lw"],
-}
+LEFT_OUT = {"Caschool": ["distcod", "county", "district", "readscr", "mathscr"]}
 GROUPS = {
     "decision": [
         f"keel:{name}"
@@ -52,8 +46,8 @@ GROUPS = {
         *(
             f"keel:{name}"
             for name in (
-                "bupa letter magic optdigits penbased ring satimage texture twonorm wisconsin "
-                "australian heart marketing movement_libras spambase"
+                "bupa letter magic optdigits ring satimage wisconsin australian heart "
+                "movement_libras spambase"
             ).split()
         ),
         "wine",
