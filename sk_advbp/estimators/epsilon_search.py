@@ -44,7 +44,7 @@ SEVERAL = 5
 
 # Stacks of nets in float64 take up to two and a half times as long as in float32, so that
 # dtype="auto" keeps to it where X has no more values than this: where hardly anything takes time.
-FLOAT64_VALUES = 1_000
+FLOAT64_VALUES = 5_000
 
 # The parameters of the search, which the single nets of the folds do not have.
 OF_THE_SEARCH = ("epsilons", "cv", "scoring", "selection", "n_jobs", "n_nets")
