@@ -41,7 +41,9 @@ class AdvBPRegressorCV(EpsilonSearch, AdvBPRegressor):  # type: ignore[misc]  # 
 
     Parameters
     ----------
-    {hidden_layer_sizes, activation}
+    hidden_layer_sizes : int or sequence of int, default=(256,)
+        Number of units of each hidden layer; ``()`` is a linear model. Ignored with `module`.
+    {activation}
     n_nets : int or "auto", default="auto"
         So many nets are trained on all data with the chosen ε, and answer by their mean.
         ``"auto"`` is 5, but 1 with a `module` or an optimizer of which there cannot be several.
@@ -53,9 +55,17 @@ class AdvBPRegressorCV(EpsilonSearch, AdvBPRegressor):  # type: ignore[misc]  # 
         What chooses, as in ``GridSearchCV``; None is R². It is weighted by `sample_weight`
         where it takes weights.
     {selection, n_jobs, norm, clip, clean_weight, random_start, perturbation, dropout}
-    {input_dropout, module, criterion, optimizer, lr, lr_schedule, max_epochs, batch_size}
+    {input_dropout, module, criterion, optimizer, lr, lr_schedule}
+    max_epochs : int or sequence of int, default=(30, 100)
+        Passes over the training data. Of several numbers one is chosen together with ε: small,
+        noisy tables want few.
+    {batch_size}
     {early_stopping, validation_fraction, n_iter_no_change, tol, train_split, callbacks, verbose}
-    {device, dtype, perturbation_dtype, amp, compile, use_caching, torch_load_kwargs}
+    {device}
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        As of `AdvBPRegressor`, but ``"auto"`` keeps float64 only while X has at most 5,000
+        values: many nets take twice as long in it.
+    {perturbation_dtype, amp, compile, use_caching, torch_load_kwargs}
     {iterator_train, iterator_valid, dataset, random_state, **kwargs}
 
     Attributes
