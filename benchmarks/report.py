@@ -17,7 +17,7 @@ from benchmarks.harness import markdown, mean_in_words, table, targets_table
 from benchmarks.passport import RESULTS, ROOT
 from benchmarks.reproduction.experiments import ADVERSARIAL, DROPOUT, PLAIN
 from benchmarks.reproduction.findings import Findings, headline_rows, over_seeds, seeds_in_words
-from benchmarks.tables.summary import changes_rows, summary_rows
+from benchmarks.tables.summary import MODELS, changes_rows, mean_ranks, means, summary_rows
 
 README = Path(__file__).with_name("README.md")
 SCRIPTS = ("step_cost", "fit_time", "search_time", "search_cv", "memory", "serve")
@@ -199,6 +199,29 @@ def speed_section(figures):
     )
 
 
+def tables_section(figures):
+    """Return how the searches stand beside other models on the tables of the check, in short."""
+    settings = figures["settings"]
+    classes, numbers = ([t for t in figures["tables"] if t["regression"] is k] for k in (False, True))
+    ranks = {measure: mean_ranks(classes, measure) for measure in ("log loss", "error")}
+    of_numbers = mean_ranks(numbers, "error")
+    rows = [["mean rank", "log loss, classes", "error, classes", "error, regression", "seconds"]]
+    for model in MODELS:
+        columns = [ranks["log loss"], ranks["error"], of_numbers]
+        if any(model in of for of in columns):
+            cells = [f"{of[model]:.2f}" if model in of else "" for of in columns]
+            rows.append([model, *cells, f"{means(classes, model, 'seconds').sum():.0f}"])
+    return (
+        f"{markdown(rows)}\n\n{len(classes)} tables of classes and {len(numbers)} of numbers, none of "
+        f"which chose a default of the searches; at most {settings['rows']:,} rows for training, "
+        f"{settings['splits']} divisions, and the seconds of one fit to each table of classes, in "
+        "sum. *ours, CV* is `AdvBPClassifierCV()` or `AdvBPRegressorCV()`; RealMLP is ranked by "
+        "error with its defaults, by log loss as its authors set it for that. "
+        "`python -m benchmarks.tables.tabular` makes the figures, "
+        "[benchmarks/](benchmarks/README.md#errors-on-tables) has all of them."
+    )
+
+
 def filled(text, sections):
     """Return `text` with each of the `sections` between its two marks."""
     for name, content in sections.items():
@@ -238,8 +261,14 @@ def main(argv=None):
 
 def first_page():
     """Return the sections of the first README."""
-    fits = json.loads((RESULTS / "fit_time.json").read_text("utf-8"))
-    return {"mnist": mnist_section(Findings()), "speed": speed_section(fits)}
+    fits, tables = (
+        json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in ("fit_time", "tabular")
+    )
+    return {
+        "mnist": mnist_section(Findings()),
+        "tables": tables_section(tables),
+        "speed": speed_section(fits),
+    }
 
 
 def write_filled(path, sections):
