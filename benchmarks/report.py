@@ -201,8 +201,8 @@ def speed_section(figures):
 
 def tables_section(figures):
     """Return how the searches stand beside other models on the tables of the check, in short."""
-    settings = figures["settings"]
-    classes, numbers = ([t for t in figures["tables"] if t["regression"] is k] for k in (False, True))
+    tables, settings = figures["tables"], figures["settings"]
+    classes, numbers = ([t for t in tables if t["regression"] is kind] for kind in (False, True))
     ranks = {measure: mean_ranks(classes, measure) for measure in ("log loss", "error")}
     of_numbers = mean_ranks(numbers, "error")
     rows = [["mean rank", "log loss, classes", "error, classes", "error, regression", "seconds"]]
@@ -212,11 +212,12 @@ def tables_section(figures):
             cells = [f"{of[model]:.2f}" if model in of else "" for of in columns]
             rows.append([model, *cells, f"{means(classes, model, 'seconds').sum():.0f}"])
     return (
-        f"{markdown(rows)}\n\n{len(classes)} tables of classes and {len(numbers)} of numbers, none of "
-        f"which chose a default of the searches; at most {settings['rows']:,} rows for training, "
-        f"{settings['splits']} divisions, and the seconds of one fit to each table of classes, in "
-        "sum. *ours, CV* is `AdvBPClassifierCV()` or `AdvBPRegressorCV()`; RealMLP is ranked by "
-        "error with its defaults, by log loss as its authors set it for that. "
+        f"{markdown(rows)}\n\n{len(classes)} tables of classes and {len(numbers)} of numbers, none "
+        "of which chose a default of the searches; at most "
+        f"{settings['rows']:,} rows for training, {settings['splits']} divisions, and the seconds "
+        "of one fit to each table of classes, in sum. *ours, CV* is `AdvBPClassifierCV()` or "
+        "`AdvBPRegressorCV()`; RealMLP is ranked by error with its defaults, by log loss as its "
+        "authors set it for that. "
         "`python -m benchmarks.tables.tabular` makes the figures, "
         "[benchmarks/](benchmarks/README.md#errors-on-tables) has all of them."
     )
@@ -261,9 +262,8 @@ def main(argv=None):
 
 def first_page():
     """Return the sections of the first README."""
-    fits, tables = (
-        json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in ("fit_time", "tabular")
-    )
+    names = ("fit_time", "tabular")
+    fits, tables = (json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in names)
     return {
         "mnist": mnist_section(Findings()),
         "tables": tables_section(tables),
