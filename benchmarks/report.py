@@ -13,12 +13,11 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.harness import markdown, mean_in_words, table, targets_table
 from benchmarks.passport import RESULTS, ROOT
 from benchmarks.reproduction.experiments import ADVERSARIAL, DROPOUT, PLAIN
 from benchmarks.reproduction.findings import Findings, headline_rows, over_seeds, seeds_in_words
+from benchmarks.tables.summary import MODELS, changes_rows, mean_ranks, means, summary_rows
 
 README = Path(__file__).with_name("README.md")
 SCRIPTS = ("step_cost", "fit_time", "search_time", "search_cv", "memory", "serve")
@@ -48,47 +47,45 @@ def section(figures):
 
 
 def tabular_section(figures):
-    """Return the errors on tables of classes and of numbers, the mean ranks, and the losses."""
+    """Return ranks and differences over the tables, and what each model has on each of them."""
     of, tables = figures["passport"], figures["tables"]
-    losses = [t["table"] for t in tables if t["best above epsilon 0"]["clearly"]]
     sources = dict.fromkeys(t["source"] for t in tables if t["source"])
     named = [
         f"{source}: {', '.join(t['table'] for t in tables if t['source'] == source)}"
         for source in sources
     ]
     versions = ", ".join(f"{name} {version}" for name, version in of["versions"].items())
+    classes, numbers = ([t for t in tables if t["regression"] is kind] for kind in (False, True))
     paragraphs = [
-        f"`{command(figures)}`, {of['date']}, commit {of['commit'][:12]}. {versions}.",
+        f"`{command(figures)}`, {of['date']}, commits {commits_in_words(tables)}. "
+        f"{of['processor']}; {versions}.",
         f"Tables: {'; '.join(named)}." if named else "",
-        errors_table(errors_and_ranks(figures)),
-        f"Clearly above ε = 0: {', '.join(losses) or 'none'}.",
-        errors_table(errors_rows([t for t in tables if t["regression"]])),
+        *kind_of_table(classes, {"error": 2, "log loss": 3}),
+        f"Clearly above ε = 0: {', '.join(figures['losses']) or 'none'}." if classes else "",
+        *kind_of_table(numbers, {"error": 2}),
     ]
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
 
-def errors_table(rows):
-    """Return the table of `rows`, nothing where there are none."""
-    return markdown(rows) if rows else ""
+def commits_in_words(tables):
+    """Return the commits at which the models were measured."""
+    return ", ".join(dict.fromkeys(c[:12] for t in tables for c in t["commits"].values()))
 
 
-def errors_and_ranks(figures):
-    """Return the errors on tables of classes, and the mean rank of each method."""
-    rows = errors_rows([t for t in figures["tables"] if not t["regression"]])
-    ranks = ["mean rank", *[""] * 2, *(f"{r:.2f}" for r in figures["mean ranks"].values()), ""]
-    return rows and [*rows, ranks]
-
-
-def errors_rows(tables):
-    """Return mean and standard deviation over the splits, and how far best is above ε = 0."""
+def kind_of_table(tables, measures):
+    """Return the summary of the tables of one kind, and a table of each measure in its digits."""
     if not tables:
         return []
-    methods = list(tables[0]["errors"])
-    rows = [["test error, %", "rows", "columns", *methods, "best - epsilon 0"]]
+    of_measures = [markdown(measure_rows(tables, m, digits)) for m, digits in measures.items()]
+    return [markdown(summary_rows(tables)), *of_measures]
+
+
+def measure_rows(tables, measure, digits):
+    """Return mean and standard deviation over the divisions of each table."""
+    models = list(tables[0]["models"])
+    rows = [[f"test {measure}" + ", %" * (measure == "error"), "rows", "columns", *models]]
     for t in tables:
-        errors = [t["errors"][method] for method in methods]
-        above = np.subtract(t["errors"]["best"], t["errors"]["epsilon 0"]).tolist()
-        cells = [mean_in_words(e) for e in (*errors, above)]
+        cells = [mean_in_words(t["models"].get(m, {}).get(measure), digits) for m in models]
         rows.append([t["table"], f"{t['rows'][0]:,}", str(t["columns"]), *cells])
     return rows
 
@@ -99,22 +96,15 @@ def command(figures):
 
 
 def defaults_section(figures):
-    """Return by how many points each change of a default raises the error on the tables."""
-    of, changes = figures["passport"], figures["changes"]
-    epsilons = list(next(iter(changes.values())))
-    rows = [["instead of the default", *(f"error, ε = {float(e):g}" for e in epsilons), "time"]]
-    for change, of_epsilon in changes.items():
-        cells = [
-            f"{c['mean']:+.2f} ± {c['se']:.2f} ({c['below']} smaller, {c['above']} larger)"
-            for c in of_epsilon.values()
-        ]
-        ratios = [t["seconds"][change] / t["seconds"]["defaults"] for t in figures["tables"]]
-        rows.append([change, *cells, f"× {np.median(ratios):.1f}"])
+    """Return by how much each change of a default raises error and log loss on the tables."""
+    of, tables, settings = figures["passport"], figures["tables"], figures["settings"]
     return (
-        f"`{command(figures)}`, {of['date']}, commit {of['commit'][:12]}.\n\n{markdown(rows)}\n\n"
-        f"Points of error above the defaults: mean over {len(figures['tables'])} tables and its "
-        "standard error, on how many of them the error is smaller and larger, and the median "
-        "ratio of the times."
+        f"`{command(figures)}`, {of['date']}, commit {of['commit'][:12]}.\n\n"
+        f"{markdown(changes_rows(figures['changes']))}\n\n"
+        f"Error in points and log loss above those of the defaults: mean over {len(tables)} tables "
+        f"and its standard error, and the median ratio of the times. {settings['splits']} "
+        f"divisions, at most {settings['rows']:,} training rows. "
+        f"Tables: {', '.join(t['table'] for t in tables)}."
     )
 
 
@@ -209,6 +199,30 @@ def speed_section(figures):
     )
 
 
+def tables_section(figures):
+    """Return how the searches stand beside other models on the tables of the check, in short."""
+    tables, settings = figures["tables"], figures["settings"]
+    classes, numbers = ([t for t in tables if t["regression"] is kind] for kind in (False, True))
+    ranks = {measure: mean_ranks(classes, measure) for measure in ("log loss", "error")}
+    of_numbers = mean_ranks(numbers, "error")
+    rows = [["mean rank", "log loss, classes", "error, classes", "error, regression", "seconds"]]
+    for model in MODELS:
+        columns = [ranks["log loss"], ranks["error"], of_numbers]
+        if any(model in of for of in columns):
+            cells = [f"{of[model]:.2f}" if model in of else "" for of in columns]
+            rows.append([model, *cells, f"{means(classes, model, 'seconds').sum():.0f}"])
+    return (
+        f"{markdown(rows)}\n\n{len(classes)} tables of classes and {len(numbers)} of numbers, none "
+        "of which chose a default of the searches; at most "
+        f"{settings['rows']:,} rows for training, {settings['splits']} divisions, and the seconds "
+        "of one fit to each table of classes, in sum. *ours, CV* is `AdvBPClassifierCV()` or "
+        "`AdvBPRegressorCV()`; RealMLP is ranked by error with its defaults, by log loss as its "
+        "authors set it for that. "
+        "`python -m benchmarks.tables.tabular` makes the figures, "
+        "[benchmarks/](benchmarks/README.md#errors-on-tables) has all of them."
+    )
+
+
 def filled(text, sections):
     """Return `text` with each of the `sections` between its two marks."""
     for name, content in sections.items():
@@ -229,7 +243,12 @@ def main(argv=None):
     found = {n: json.loads(p.read_text("utf-8")) for n, p in paths.items() if p.is_file()}
     sections = {name: section(found[name]) if name in found else MISSING for name in SCRIPTS}
     comparisons = [c for figures in found.values() for c in figures["comparisons"]]
-    for name, section_of in (("tabular", tabular_section), ("defaults", defaults_section)):
+    of_tables = {
+        "tabular": tabular_section,
+        "defaults": defaults_section,
+        "search_defaults": defaults_section,
+    }
+    for name, section_of in of_tables.items():
         path = given.results / f"{name}.json"
         known = path.is_file()
         sections[name] = section_of(json.loads(path.read_text("utf-8"))) if known else MISSING
@@ -243,8 +262,13 @@ def main(argv=None):
 
 def first_page():
     """Return the sections of the first README."""
-    fits = json.loads((RESULTS / "fit_time.json").read_text("utf-8"))
-    return {"mnist": mnist_section(Findings()), "speed": speed_section(fits)}
+    names = ("fit_time", "tabular")
+    fits, tables = (json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in names)
+    return {
+        "mnist": mnist_section(Findings()),
+        "tables": tables_section(tables),
+        "speed": speed_section(fits),
+    }
 
 
 def write_filled(path, sections):

@@ -149,7 +149,7 @@ def test_every_parameter_is_documented_with_its_default(name):
     signature = inspect.signature(estimator).parameters
     assert {n.lstrip("*") for n in entries} == set(signature)
     for n, parameter in signature.items():
-        if isinstance(parameter.default, (int, float, bool)) and "default=" in entries[n]:
+        if isinstance(parameter.default, (int, float, str, tuple)) and "default=" in entries[n]:
             value = entries[n].split("default=")[1]
             assert ast.literal_eval(value) == parameter.default, n
 

@@ -16,8 +16,9 @@ from sphinx.util.docutils import SphinxDirective
 
 from benchmarks.harness import errors_by_method, in_words
 from benchmarks.passport import RESULTS
-from benchmarks.report import command, errors_and_ranks
+from benchmarks.report import command
 from benchmarks.reproduction.findings import SENTENCES, TABLES, Findings
+from benchmarks.tables.summary import summary_rows
 from benchmarks.uncertainty import classification, regression
 
 
@@ -31,8 +32,8 @@ def rows_of(figures):
         return classification.rows_of(figures["answers"])
     if "comparisons" in figures:
         return _rows_of_comparisons(figures["comparisons"])
-    if "mean ranks" in figures:
-        return errors_and_ranks(figures)
+    if "losses" in figures:
+        return summary_rows([t for t in figures["tables"] if not t["regression"]])
     return None
 
 

@@ -43,6 +43,10 @@ SMALLEST_STEP, LARGEST_STEP = 0.02, 0.32
 # The nets that answer, where nobody says how many.
 SEVERAL = 5
 
+# Stacks of nets in float64 take up to two and a half times as long as in float32, so that
+# dtype="auto" keeps to it where X has no more values than this: where hardly anything takes time.
+FLOAT64_VALUES = 5_000
+
 # The parameters of the search, which the single nets of the folds do not have.
 OF_THE_SEARCH = ("epsilons", "cv", "scoring", "selection", "n_jobs", "n_nets")
 
@@ -92,6 +96,7 @@ class EpsilonSearch(Base):
     _single_class: type[Net]
     # The path of ε follows the data, and another one was the user's choice.
     _warns_of_epsilon = False
+    _float64_values = FLOAT64_VALUES
 
     def _fit_search(
         self, X: Samples, y: MatrixLike | None, sample_weight: ArrayLike | None

@@ -64,8 +64,11 @@ class AdvBPRegressorCV(EpsilonSearch, AdvBPRegressor):  # type: ignore[misc]  # 
         Passes over the training data. Of several numbers one is chosen together with ε: small
         tables with little noise want many.
     {batch_size, early_stopping, validation_fraction, n_iter_no_change, tol, train_split, callbacks}
-    {verbose}
-    {device, dtype, perturbation_dtype, amp, compile, use_caching, torch_load_kwargs}
+    {verbose, device}
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        As of `AdvBPRegressor`, but ``"auto"`` keeps float64 only while X has at most 5,000
+        values: many nets take twice as long in it.
+    {perturbation_dtype, amp, compile, use_caching, torch_load_kwargs}
     {iterator_train, iterator_valid, dataset, random_state, **kwargs}
 
     Attributes

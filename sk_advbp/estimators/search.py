@@ -82,7 +82,11 @@ class AdvBPClassifierCV(EpsilonSearch, AdvBPClassifier):  # type: ignore[misc]  
         noisy tables want few.
     {batch_size, early_stopping}
     {validation_fraction, n_iter_no_change, tol, class_weight, classes, train_split}
-    {callbacks, predict_nonlinearity, verbose, device, dtype, perturbation_dtype, amp, compile}
+    {callbacks, predict_nonlinearity, verbose, device}
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        As of `AdvBPClassifier`, but ``"auto"`` keeps float64 only while X has at most 5,000
+        values: many nets take twice as long in it.
+    {perturbation_dtype, amp, compile}
     {use_caching, torch_load_kwargs, iterator_train, iterator_valid, dataset, random_state}
     {**kwargs}
 
@@ -114,8 +118,8 @@ class AdvBPClassifierCV(EpsilonSearch, AdvBPClassifier):  # type: ignore[misc]  
     -----
     All nets of a search have the same seed, as in a ``GridSearchCV`` over estimators with an
     integer `random_state`, and the same classes, dtype and device as the final ones. With an
-    integer `random_state` these are the nets of `AdvBPClassifier` with `epsilon_`, `max_epochs_`
-    and `n_nets`.
+    integer `random_state` these are the nets of `AdvBPClassifier` with `epsilon_`, `max_epochs_`,
+    `n_nets` and `dtype_`.
 
     Nets of the package's own perceptron are trained together, in stacks (see
     `sk_advbp.training.stacked`), where SGD, Adam, AdamW or RMSprop trains them, and neither an

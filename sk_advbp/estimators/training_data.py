@@ -112,6 +112,8 @@ class TrainingData(Net):
     A subclass says what its targets are, as `AdversarialEstimator` has it.
     """
 
+    _float64_values = FLOAT64_VALUES
+
     @overload
     def _validated(self, X: MatrixLike, *, reset: bool) -> Matrix: ...
 
@@ -153,7 +155,7 @@ class TrainingData(Net):
     def _resolved_dtype(self, X: Matrix) -> str:
         if self.dtype != "auto":
             return self.dtype
-        large = math.prod(X.shape) > FLOAT64_VALUES
+        large = math.prod(X.shape) > self._float64_values
         if large or self.amp or not self._has_own_module or X.dtype in (np.float16, np.float32):
             return "float32"
         return "float64" if has_float64(self.device_) else "float32"

@@ -134,6 +134,16 @@ def test_the_net_is_that_of_the_chosen_epsilon():
     assert net.score(X, Y) == accuracy_score(Y, net.predict(X))
 
 
+@pytest.mark.parametrize(
+    ("given", "n", "expected"),
+    [(np.float64, 1250, "float64"), (np.float64, 1251, "float32"), (np.float32, 150, "float32")],
+)
+def test_dtype(given, n, expected):
+    x, y = np.resize(X, (n, 4)).astype(given), np.resize(Y, n)
+    net = search(epsilons=[0.1], max_epochs=1, cv=2, batch_size=10_000).fit(x, y)
+    assert net.dtype_ == expected and net.predict_proba(x[:9]).dtype == expected
+
+
 def test_ties_go_to_the_smaller_epsilon():
     easy = np.repeat([[-5.0], [5.0]], 20, axis=0), np.repeat([0, 1], 20)
     by_accuracy = {"epsilons": [0.2, 0.0, 0.1], "max_epochs": 30, "scoring": "accuracy"}
