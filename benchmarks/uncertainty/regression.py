@@ -201,7 +201,7 @@ def try_settings(data, path):
                     found["nll"] = -log_likelihood_score(net, X, y)
                 setting = {"units": units, "max_epochs": epochs, "lr": rate}
                 tried.append(setting | {"table": table, "epsilon": epsilon} | found)
-    write_json(path, {"tried": tried})
+    write_json(path, {"tried settings": tried})
     print(markdown(rows_of_settings(tried)))
 
 

@@ -28,6 +28,8 @@ def rows_of(figures):
         return errors_by_method(figures["runs"])
     if "likelihoods" in figures:
         return regression.rows_of(figures["likelihoods"], "nll")
+    if "tried settings" in figures:
+        return regression.rows_of_settings(figures["tried settings"])
     if "answers" in figures:
         return classification.rows_of(figures["answers"])
     if "comparisons" in figures:
