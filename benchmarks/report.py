@@ -102,8 +102,8 @@ def defaults_section(figures):
         f"`{command(figures)}`, {of['date']}, commit {of['commit'][:12]}.\n\n"
         f"{markdown(changes_rows(figures['changes']))}\n\n"
         f"Error in points and log loss above those of the defaults: mean over {len(tables)} tables "
-        f"and its standard error, and the median ratio of the times. {settings['splits']} "
-        f"divisions, at most {settings['rows']:,} training rows. "
+        f"and its standard error, and the median ratio of the times. Divisions: "
+        f"{settings['splits']}, of at most {settings['rows']:,} training rows. "
         f"Tables: {', '.join(t['table'] for t in tables)}."
     )
 

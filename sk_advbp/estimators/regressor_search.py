@@ -67,7 +67,7 @@ class AdvBPRegressorCV(EpsilonSearch, AdvBPRegressor):  # type: ignore[misc]  # 
     {verbose, device}
     dtype : {"auto", "float32", "float64"}, default="auto"
         As of `AdvBPRegressor`, but ``"auto"`` keeps float64 only while X has at most 5,000
-        values: many nets take twice as long in it.
+        values: many nets take far longer in it.
     {perturbation_dtype, amp, compile, use_caching, torch_load_kwargs}
     {iterator_train, iterator_valid, dataset, random_state, **kwargs}
 

@@ -85,7 +85,7 @@ class AdvBPClassifierCV(EpsilonSearch, AdvBPClassifier):  # type: ignore[misc]  
     {callbacks, predict_nonlinearity, verbose, device}
     dtype : {"auto", "float32", "float64"}, default="auto"
         As of `AdvBPClassifier`, but ``"auto"`` keeps float64 only while X has at most 5,000
-        values: many nets take twice as long in it.
+        values: many nets take far longer in it.
     {perturbation_dtype, amp, compile}
     {use_caching, torch_load_kwargs, iterator_train, iterator_valid, dataset, random_state}
     {**kwargs}

@@ -103,4 +103,4 @@ def test_report_fills_the_tables_and_nothing_else(results, tmp_path):
         assert re.findall("^#.*", filled, re.M) == headings
         assert filled.count("| lr=0.002 ") == filled.count("| epsilons=[0] ") == 1
     run("report", "--results", tmp_path / "empty", "--readme", readme)
-    assert readme.read_text("utf-8").count("Not measured yet") == len(SCRIPTS) + 4
+    assert readme.read_text("utf-8").count("Not measured yet") == len(SCRIPTS) + 5
