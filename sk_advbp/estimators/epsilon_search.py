@@ -43,8 +43,8 @@ SMALLEST_STEP, LARGEST_STEP = 0.02, 0.32
 # The nets that answer, where nobody says how many.
 SEVERAL = 5
 
-# Stacks of nets in float64 take up to two and a half times as long as in float32, so that
-# dtype="auto" keeps to it where X has no more values than this: where hardly anything takes time.
+# Stacks of nets in float64 take far longer than in float32, so that dtype="auto" keeps to it where
+# X has no more values than this: where hardly anything takes time.
 FLOAT64_VALUES = 5_000
 
 # The parameters of the search, which the single nets of the folds do not have.
