@@ -18,6 +18,7 @@ from benchmarks.passport import RESULTS, ROOT
 from benchmarks.reproduction.experiments import ADVERSARIAL, DROPOUT, PLAIN
 from benchmarks.reproduction.findings import Findings, headline_rows, over_seeds, seeds_in_words
 from benchmarks.tables.summary import MODELS, changes_rows, mean_ranks, means, summary_rows
+from benchmarks.uncertainty import regression
 
 README = Path(__file__).with_name("README.md")
 SCRIPTS = ("step_cost", "fit_time", "search_time", "search_cv", "memory", "serve")
@@ -106,6 +107,18 @@ def defaults_section(figures):
         f"{settings['splits']}, of at most {settings['rows']:,} training rows. "
         f"Tables: {', '.join(t['table'] for t in tables)}."
     )
+
+
+def regression_section(figures):
+    """Return likelihoods and errors on nine tables, and how they compare to published ones."""
+    of, runs = figures["passport"], figures["likelihoods"]
+    parts = [
+        f"{of['processor']}; sk_advbp {of['versions']['sk_advbp']}. The files have the commits."
+    ]
+    for kind, title in (("nll", "Negative log likelihood"), ("rmse", "RMSE")):
+        parts.append(f"{title}, in brackets the number of divisions:")
+        parts.append(markdown(regression.rows_of(runs, kind)))
+    return "\n\n".join([*parts, "\n".join(f"- {s}" for s in regression.sentences(runs))])
 
 
 LARGE = (784, 1200, 1200, 10)
@@ -247,6 +260,7 @@ def main(argv=None):
         "tabular": tabular_section,
         "defaults": defaults_section,
         "search_defaults": defaults_section,
+        "regression": regression_section,
     }
     for name, section_of in of_tables.items():
         path = given.results / f"{name}.json"

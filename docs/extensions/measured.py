@@ -62,6 +62,8 @@ def provenance(figures):
     hardware = of.get("gpu") or f"{of['processor']}, {of['cores']} cores"
     sentences = [f"{command(figures)} ({of['date'][:10]}, commit {commit})"]
     sentences.append(f"{hardware}; {versions}")
+    if "likelihoods" in figures:
+        return [*regression.sentences(figures["likelihoods"]), hardware]
     if "runs" in figures:
         seeds = len({run["seed"] for run in figures["runs"]})
         spread = "mean ± standard deviation" if seeds > 1 else "a single run, no claim"
