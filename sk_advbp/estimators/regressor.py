@@ -410,6 +410,7 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
 
     def _means_and_deviation(self, X: Samples) -> tuple[Tensor, Tensor]:
         """Return what is predicted in units of the scaled y, and its standard deviation."""
+        self.check_is_fitted()
         if self._of_net("output") == "gaussian":
             means, variance = gaussian.mean_and_variance(self._logits(X).double())
             return means, variance.sqrt()
@@ -424,7 +425,6 @@ class AdvBPRegressor(AdversarialEstimator, NeuralNetRegressor):
     @torch.no_grad()
     def _outputs_of_nets(self, X: Samples) -> Tensor:
         """Return what each of several nets makes of X, (K, n, m), on the CPU."""
-        self.check_is_fitted()
         dataset = X if is_dataset(X) else ArrayDataset(self._validated(X, reset=False))
         self.module_.eval()
         batches = (self._input(unpack_data(batch)[0]) for batch in self.get_iterator(dataset))

@@ -217,6 +217,12 @@ def test_several_nets_without_variance_say_what_they_disagree_by(make):
     np.testing.assert_array_equal(net.predict(X[:1], return_std=True)[1].shape, (1, 2))
 
 
+@pytest.mark.parametrize("options", [{}, {"output": "identity"}, {"n_nets": 2}], ids=str)
+def test_nothing_is_said_before_fit(options):
+    with pytest.raises(NotFittedError):
+        regressor(**options).predict(X, return_std=True)
+
+
 def test_one_net_without_variance_cannot_say_it():
     for options in ({}, {"module": nn.Linear(D, 1)}):
         net = regressor(output="identity", **options).fit(X, Y)
