@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from inspect import signature
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils.validation import (
@@ -86,6 +86,7 @@ def log_likelihood_score(
     True
     """
     check_is_fitted(estimator)
+    regressor: Any
     steps, regressor = last_step(estimator)
     if "return_std" not in signature(regressor.predict).parameters:
         raise TypeError(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["last_step", "transformed"]
 
 
-def last_step(estimator: Predictor) -> tuple[list[tuple[str, TransformerMixin]], Any]:
+def last_step(estimator: Predictor) -> tuple[list[tuple[str, TransformerMixin]], Predictor]:
     """Return the transformers before what predicts, and that.
 
     Parameters
