@@ -109,11 +109,15 @@ CANDIDATES = [
     # harms logistic units. The average at a constant rate is the best of this width: the same for
     # logistic units, and beside the clean share.
     ("logistic", {"lr": 0.003, "epsilon": 0.12} | AVERAGED, 1),
-    ("relu", MIXED | AVERAGED, 1),
-    # The average does nothing for logistic units: more epochs, then.
+    # The average does nothing for logistic units: more epochs, then. For ReLU it may bear a faster
+    # rate, whose noise it takes away, and a larger ε.
     ("logistic", {"lr": 0.003, "epsilon": 0.12, "max_epochs": 80}, 1),
-    ("relu", {"hidden_layer_sizes": (1200, 1200), "epsilon": 0.1, "max_epochs": 50} | AVERAGED, 1),
+    ("relu", {"epsilon": 0.1, "lr": 0.002} | AVERAGED, 1),
     ("logistic", {"lr": 0.003} | MIXED, 1),
+    ("relu", MIXED | AVERAGED, 1),
+    ("relu", {"epsilon": 0.12} | AVERAGED, 1),
+    ("logistic", {"lr": 0.003, "epsilon": 0.12, "epsilon_ramp": (0.5, 1.5)}, 1),
+    ("relu", {"hidden_layer_sizes": (1200, 1200), "epsilon": 0.1} | AVERAGED, 1),
 ]
 
 
