@@ -131,14 +131,18 @@ def in_words(changes):
     return words
 
 
+def on_this_machine(settings):
+    """Return `settings` in bfloat16 where this machine has products in it: elsewhere it is slow."""
+    return settings | {"amp": has_bfloat16_products("cpu")}
+
+
 def cells(folder=FOLDER, candidates=None):
-    """Return the runs of the search, in their order, in bfloat16 where this machine has that."""
-    amp = {"amp": has_bfloat16_products("cpu")}
+    """Return the runs of the search, in their order."""
     return [
         Run(
             folder / f"{slug(units, *in_words(changes))}.s{seed}.json",
             "mnist",
-            START[units] | amp | changes,
+            on_this_machine(START[units] | changes),
             seed,
             validate=True,
             attacked=False,
@@ -171,19 +175,32 @@ def rows_of(folder=FOLDER, candidates=None):
     return [titles, *(row for *_, row in sorted(found))]
 
 
+# ---- command line --------------------------------------------------------------------
+
+
+def add_options(parser, folder):
+    """Return `parser` with the options of what goes on where it stopped."""
+    parser.add_argument("--data", default=str(ROOT.parent / "shared/data/mnist.npz"))
+    parser.add_argument("--at-most", type=int, help="nets to train now (default: all)")
+    parser.add_argument("--rows", type=int, help="of the training images (default: all)")
+    parser.add_argument("--results", type=Path, default=folder, help="folder of the JSON files")
+    return parser
+
+
+def do_unfinished(runs, given):
+    """Do the runs that have no file, as the options `given` say."""
+    unfinished = [run for run in runs if not run.path.is_file()]
+    for run in unfinished[: given.at_most]:
+        do(run, (("data", given.data),), given.rows, build=net_of_cell)
+
+
 def main(argv=None):
     """Do what is not yet done; `argv` takes the place of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default=str(ROOT.parent / "shared/data/mnist.npz"))
-    parser.add_argument("--at-most", type=int, help="cells to do now (default: all)")
-    parser.add_argument("--rows", type=int, help="of the training images (default: all)")
     parser.add_argument("--table", action="store_true", help="only print what was found")
-    parser.add_argument("--results", type=Path, default=FOLDER, help="folder of the JSON files")
-    given = parser.parse_args(argv)
+    given = add_options(parser, FOLDER).parse_args(argv)
     if not given.table:
-        unfinished = [run for run in cells(given.results) if not run.path.is_file()]
-        for run in unfinished[: given.at_most]:
-            do(run, (("data", given.data),), given.rows, build=net_of_cell)
+        do_unfinished(cells(given.results), given)
     print(markdown(rows_of(given.results)))
 
 
