@@ -13,6 +13,8 @@ and why.
 import argparse
 import json
 from pathlib import Path
+from statistics import mean
+from typing import NamedTuple
 
 from skorch.callbacks import Callback
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -126,7 +128,7 @@ def in_words(changes):
     words = []
     for name, value in changes.items():
         if value is not True:
-            short = "x".join(map(str, value)) if isinstance(value, tuple) else value
+            short = "x".join(map(str, value)) if isinstance(value, (tuple, list)) else value
             words.append(f"{name.removeprefix('optimizer__')} {short}")
     return words
 
@@ -155,24 +157,53 @@ def cells(folder=FOLDER, candidates=None):
 # ---- what was found ------------------------------------------------------------------
 
 
-def rows_of(folder=FOLDER, candidates=None):
-    """Return a row for each candidate of which a cell is finished, the lowest error first."""
-    titles = ["units", "what differs", "error (%)", "of each seed", "training error (%)", "s"]
+class Tried(NamedTuple):
+    """A candidate of which a cell is finished, and the figures of each seed.
+
+    Attributes
+    ----------
+    units : str
+    error : float
+        The mean over seeds, in percent.
+    changes : str
+        What differs from `START`, in words.
+    figures : list of dict
+    """
+
+    units: str
+    error: float
+    changes: str
+    figures: list
+
+    def of(self, name):
+        """Return one of the figures, seed by seed."""
+        return [figures[name] for figures in self.figures]
+
+
+def tried(folder=FOLDER, candidates=None):
+    """Return the candidates of which a cell is finished, the lowest error first."""
     found = []
     for candidate in CANDIDATES if candidates is None else candidates:
         units, changes, _ = candidate
         paths = [run.path for run in cells(folder, [candidate]) if run.path.is_file()]
-        if not paths:
-            continue
-        of_seeds = [json.loads(path.read_text("utf-8")) for path in paths]
-        errors, training, seconds = (
-            [figures[k] for figures in of_seeds] for k in ("error", "training_error", "seconds")
+        figures = [json.loads(path.read_text("utf-8")) for path in paths]
+        if figures:
+            error = mean(of_seed["error"] for of_seed in figures)
+            found.append(Tried(units, error, ", ".join(in_words(changes)), figures))
+    return sorted(found, key=lambda one: one[:3])
+
+
+def rows_of(folder=FOLDER, candidates=None):
+    """Return a row for each candidate that was tried, the lowest error first."""
+    rows = [["units", "what differs", "error (%)", "of each seed", "training error (%)", "s"]]
+    for one in tried(folder, candidates):
+        errors = one.of("error")
+        row = [one.units, one.changes, mean_in_words(errors)]
+        row += [", ".join(f"{error:.2f}" for error in errors)]
+        rows.append(
+            [*row, mean_in_words(one.of("training_error")), f"{mean(one.of('seconds')):.0f}"]
         )
-        row = [units, ", ".join(in_words(changes))]
-        row += [mean_in_words(errors), ", ".join(f"{error:.2f}" for error in errors)]
-        row += [mean_in_words(training), f"{sum(seconds) / len(seconds):.0f}"]
-        found.append((units, sum(errors) / len(errors), row))
-    return [titles, *(row for *_, row in sorted(found))]
+    return rows
 
 
 # ---- command line --------------------------------------------------------------------
