@@ -116,6 +116,7 @@ CANDIDATES = [
     ("logistic", {"lr": 0.003, "epsilon": 0.12, "max_epochs": 80}, 1),
     ("relu", {"epsilon": 0.1, "lr": 0.002} | AVERAGED, 1),
     ("logistic", {"lr": 0.003} | MIXED, 1),
+    ("logistic", {"lr": 0.003, "epsilon": 0.12, "output": "logistic"}, 1),
     ("relu", MIXED | AVERAGED, 1),
     ("relu", {"epsilon": 0.12} | AVERAGED, 1),
     ("logistic", {"lr": 0.003, "epsilon": 0.12, "epsilon_ramp": (0.5, 1.5)}, 1),
