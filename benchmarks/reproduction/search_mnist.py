@@ -117,8 +117,8 @@ CANDIDATES = [
     ("relu", {"epsilon": 0.1, "lr": 0.002} | AVERAGED, 1),
     ("logistic", {"lr": 0.003} | MIXED, 1),
     ("logistic", {"lr": 0.003, "epsilon": 0.12, "output": "logistic"}, 1),
-    # Neither twice the epochs nor a clean share nor these outputs do anything for logistic units. An
-    # ε that grows, since they learn slowly at first; a larger one; and that for ReLU, averaged.
+    # Neither twice the epochs nor a clean share nor these outputs do anything for logistic units.
+    # An ε that grows, since they learn slowly at first; a larger one; and that for ReLU, averaged.
     ("logistic", {"lr": 0.003, "epsilon": 0.12, "epsilon_ramp": (0.5, 1.5)}, 1),
     ("logistic", {"lr": 0.003, "epsilon": 0.15}, 1),
     ("relu", {"epsilon": 0.12} | AVERAGED, 1),
