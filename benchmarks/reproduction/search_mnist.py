@@ -121,7 +121,7 @@ CANDIDATES = [
     # An ε that grows, since they learn slowly at first; a larger one; and that for ReLU, averaged.
     ("logistic", {"lr": 0.003, "epsilon": 0.12, "epsilon_ramp": (0.5, 1.5)}, 1),
     ("logistic", {"lr": 0.003, "epsilon": 0.15}, 1),
-    ("relu", {"epsilon": 0.12} | AVERAGED, 1),
+    ("relu", {"epsilon": 0.12} | AVERAGED, 2),
     ("relu", MIXED | AVERAGED, 1),
     ("logistic", {"lr": 0.003, "epsilon": 0.1, "max_epochs": 80} | AVERAGED, 1),
     ("relu", {"hidden_layer_sizes": (1200, 1200), "epsilon": 0.1} | AVERAGED, 1),
