@@ -9,6 +9,7 @@ with its source.
 import argparse
 import json
 from itertools import product
+from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -363,6 +364,12 @@ def mnist_sentences(findings):
     return sentences
 
 
+def standard_error_in_words(figure, n_images=10_000):
+    """Return what so many test images leave open of an error of `figure` percent."""
+    error = sqrt(figure * (100 - figure) / n_images)
+    return f"{n_images:,} images leave an error of {figure:.2f} % a standard error of {error:.2f}."
+
+
 def final_sentences(findings):
     """Return whether the paper's figures were reached with the settings that the search chose."""
     sentences = []
@@ -380,7 +387,7 @@ def final_sentences(findings):
         if len(runs) > 1:
             reached = round(mean(map(clean, runs)), 2) <= figure
             text += ": the mark is " + ("reached" if reached else "missed")
-        sentences.append(f"{text}.")
+        sentences += [f"{text}.", standard_error_in_words(figure)]
         if control := findings.finals(units, PLAIN):
             sentences.append(
                 f"Plain back-propagation, all else the same, has {over_seeds(control)} % "

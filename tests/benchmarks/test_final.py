@@ -94,7 +94,8 @@ def made(folder, errors):
 )
 def test_sentence_says_whether_the_mark_is_reached(tiny, tmp_path, errors, said):
     found = made(tmp_path, {"relu.adversarial": errors})
-    (sentence,) = findings.final_sentences(found)
+    sentence, uncertain = findings.final_sentences(found)
+    assert "an error of 0.78 % a standard error of 0.09." in uncertain
     assert sentence.startswith("With rectified linear units the search tried 0 settings")
     assert sentence.endswith(said) and "average 0.9" in sentence
     (_, row) = findings.final_rows(found)
@@ -104,7 +105,7 @@ def test_sentence_says_whether_the_mark_is_reached(tiny, tmp_path, errors, said)
 def test_sentences_on_the_control_and_on_all_nets_together(tiny, tmp_path):
     found = made(tmp_path, {"relu.adversarial": [0.7, 0.72], "relu.plain": [1.2, 1.3]})
     (tmp_path / "final/relu.together.json").write_text('{"error": 0.6, "n_nets": 2}', "utf-8")
-    _, control, together = findings.final_sentences(found)
+    *_, control, together = findings.final_sentences(found)
     assert control == "Plain back-propagation, all else the same, has 1.25 ± 0.07 % (2 seeds)."
     assert together.startswith("All 2 adversarial nets together") and "have 0.60 %" in together
     assert [row[1] for row in findings.final_rows(found)[1:]] == ["adversarial", "plain"]
