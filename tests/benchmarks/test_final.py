@@ -96,8 +96,9 @@ def test_sentence_says_whether_the_mark_is_reached(tiny, tmp_path, errors, said)
     found = made(tmp_path, {"relu.adversarial": errors})
     sentence, uncertain = findings.final_sentences(found)
     assert "an error of 0.78 % a standard error of 0.09." in uncertain
-    assert sentence.startswith("With rectified linear units the search tried 0 settings")
-    assert sentence.endswith(said) and "average 0.9" in sentence
+    begin = "With rectified linear units the search tried 0 settings and chose average 0.9. Trained"
+    assert sentence.startswith(begin)
+    assert sentence.endswith(said)
     (_, row) = findings.final_rows(found)
     assert row[:2] == ["rectified linear", "adversarial"] and row[4] == "0.78"
 
@@ -109,6 +110,17 @@ def test_sentences_on_the_control_and_on_all_nets_together(tiny, tmp_path):
     assert control == "Plain back-propagation, all else the same, has 1.25 ± 0.07 % (2 seeds)."
     assert together.startswith("All 2 adversarial nets together") and "have 0.60 %" in together
     assert [row[1] for row in findings.final_rows(found)[1:]] == ["adversarial", "plain"]
+
+
+def test_sentence_has_the_validation_error_of_the_choice():
+    figures = {"average 0.9": [0.8, 0.9], "epsilon 0.2": [1.0], "epsilon 0.3": [0.95]}
+    searched = [
+        search_mnist.Tried("relu", sum(of) / len(of), changes, [{"error": e} for e in of])
+        for changes, of in figures.items()
+    ]
+    assert findings.on_validation(searched, "average 0.9") == (
+        ", which has 0.85 ± 0.07 % on the validation images, the others 0.95 % and more"
+    )
 
 
 def test_choice_was_searched():
