@@ -370,6 +370,13 @@ def standard_error_in_words(figure, n_images=10_000):
     return f"{n_images:,} images leave an error of {figure:.2f} % a standard error of {error:.2f}."
 
 
+def reached(runs, figure):
+    """Return whether the mean test error of `runs` is down to the `figure`, in words."""
+    if len(runs) < 2:
+        return "not judged yet"
+    return "reached" if round(mean(map(clean, runs)), 2) <= figure else "missed"
+
+
 def on_validation(searched, changes):
     """Return the error that was found for the `changes`, and how far the next candidate is."""
     errors = {one.changes: one for one in searched}
@@ -396,10 +403,8 @@ def final_sentences(findings):
             f"have a test error of {over_seeds(runs)} % ({seeds_in_words(runs)}), "
             f"{compared(runs, figure, 'the paper’s')}"
         )
-        if len(runs) > 1:
-            reached = round(mean(map(clean, runs)), 2) <= figure
-            text += ": the mark is " + ("reached" if reached else "missed")
-        sentences += [f"{text}.", standard_error_in_words(figure)]
+        text += f": the mark is {reached(runs, figure)}."
+        sentences += [text, standard_error_in_words(figure)]
         if control := findings.finals(units, PLAIN):
             sentences.append(
                 f"Plain back-propagation, all else the same, has {over_seeds(control)} % "
@@ -411,6 +416,24 @@ def final_sentences(findings):
                 f"probabilities, have {together['error']:.2f} %."
             )
     return sentences
+
+
+def final_in_short(findings):
+    """Return the same in one sentence; empty before."""
+    parts = []
+    for units in final.CHOSEN["units"]:
+        if runs := findings.finals(units):
+            figure = OF_THE_PAPER[units, ADVERSARIAL]
+            parts.append(
+                f"{over_seeds(runs)} % with {UNITS[units]} units ({seeds_in_words(runs)}; the "
+                f"paper’s {figure:.2f} % is {reached(runs, figure)})"
+            )
+    if not parts:
+        return ""
+    return (
+        "After a longer search on these images for how low a single net without dropout comes, "
+        f"nets with what was chosen have a test error of {' and '.join(parts)}."
+    )
 
 
 def resistance_sentences(findings):

@@ -78,28 +78,26 @@ def made(folder, errors):
 
 
 @pytest.mark.parametrize(
-    ("errors", "said"),
+    ("errors", "found", "distance", "verdict"),
     [
-        (
-            [0.70, 0.72],
-            "0.71 ± 0.01 % (2 seeds), 0.07 points below the paper’s 0.78 %: the mark is reached.",
-        ),
-        ([0.78, 0.788], "0.78 ± 0.01 % (2 seeds), the paper’s 0.78 %: the mark is reached."),
-        (
-            [0.80, 0.82],
-            "0.81 ± 0.01 % (2 seeds), 0.03 points above the paper’s 0.78 %: the mark is missed.",
-        ),
-        ([0.70], "0.70 % (a single seed so far, no claim), 0.08 points below the paper’s 0.78 %."),
+        ([0.70, 0.72], "0.71 ± 0.01 % (2 seeds", "0.07 points below the paper’s", "reached"),
+        ([0.78, 0.788], "0.78 ± 0.01 % (2 seeds", "the paper’s", "reached"),
+        ([0.80, 0.82], "0.81 ± 0.01 % (2 seeds", "0.03 points above the paper’s", "missed"),
+        ([0.70], "0.70 % (a single seed", "0.08 points below the paper’s", "not judged yet"),
     ],
 )
-def test_sentence_says_whether_the_mark_is_reached(tiny, tmp_path, errors, said):
-    found = made(tmp_path, {"relu.adversarial": errors})
-    sentence, uncertain = findings.final_sentences(found)
-    assert "an error of 0.78 % a standard error of 0.09." in uncertain
+def test_sentence_says_whether_the_mark_is_reached(
+    tiny, tmp_path, errors, found, distance, verdict
+):
+    nets = made(tmp_path, {"relu.adversarial": errors})
+    sentence, uncertain = findings.final_sentences(nets)
     begin = "With rectified linear units the search tried 0 settings and chose average 0.9. Trained"
-    assert sentence.startswith(begin)
-    assert sentence.endswith(said)
-    (_, row) = findings.final_rows(found)
+    assert sentence.startswith(begin) and f"a test error of {found}" in sentence
+    assert sentence.endswith(f"), {distance} 0.78 %: the mark is {verdict}.")
+    assert "an error of 0.78 % a standard error of 0.09." in uncertain
+    short = findings.final_in_short(nets)
+    assert found in short and short.endswith(f"the paper’s 0.78 % is {verdict}).")
+    _, row = findings.final_rows(nets)
     assert row[:2] == ["rectified linear", "adversarial"] and row[4] == "0.78"
 
 
