@@ -405,6 +405,11 @@ def final_sentences(findings):
         )
         text += f": the mark is {reached(runs, figure)}."
         sentences += [text, standard_error_in_words(figure)]
+        if before := findings.runs("mnist", units, ADVERSARIAL):
+            sentences.append(
+                f"The nets of the comparison above have {over_seeds(before)} % "
+                f"({seeds_in_words(before)})."
+            )
         if control := findings.finals(units, PLAIN):
             sentences.append(
                 f"Plain back-propagation, all else the same, has {over_seeds(control)} % "

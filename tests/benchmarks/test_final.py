@@ -101,10 +101,12 @@ def test_sentence_says_whether_the_mark_is_reached(
     assert row[:2] == ["rectified linear", "adversarial"] and row[4] == "0.78"
 
 
-def test_sentences_on_the_control_and_on_all_nets_together(tiny, tmp_path):
+def test_sentences_on_other_nets_beside_them(tiny, tmp_path):
     found = made(tmp_path, {"relu.adversarial": [0.7, 0.72], "relu.plain": [1.2, 1.3]})
+    (tmp_path / "mnist.relu.adversarial.s0.json").write_text('{"error": 0.9}', "utf-8")
     (tmp_path / "final/relu.together.json").write_text('{"error": 0.6, "n_nets": 2}', "utf-8")
-    *_, control, together = findings.final_sentences(found)
+    *_, before, control, together = findings.final_sentences(found)
+    assert before.startswith("The nets of the comparison above have 0.90 % (a single seed")
     assert control == "Plain back-propagation, all else the same, has 1.25 ± 0.07 % (2 seeds)."
     assert together.startswith("All 2 adversarial nets together") and "have 0.60 %" in together
     assert [row[1] for row in findings.final_rows(found)[1:]] == ["adversarial", "plain"]
