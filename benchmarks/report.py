@@ -16,7 +16,13 @@ from pathlib import Path
 from benchmarks.harness import markdown, mean_in_words, table, targets_table
 from benchmarks.passport import RESULTS, ROOT
 from benchmarks.reproduction.experiments import ADVERSARIAL, DROPOUT, PLAIN
-from benchmarks.reproduction.findings import Findings, headline_rows, over_seeds, seeds_in_words
+from benchmarks.reproduction.findings import (
+    Findings,
+    final_in_short,
+    headline_rows,
+    over_seeds,
+    seeds_in_words,
+)
 from benchmarks.tables.summary import MODELS, changes_rows, mean_ranks, means, summary_rows
 from benchmarks.uncertainty import regression
 
@@ -154,26 +160,27 @@ def mnist_section(findings):
     runs = findings.runs("mnist", "relu", ADVERSARIAL)
     settings, of = runs[0]["settings"], runs[0]["passport"]
     sizes = "-".join(map(str, settings["hidden_layer_sizes"]))
-    return (
-        f"{markdown(headline_rows(findings))}\n\nMNIST without augmentation, 784-{sizes}-10, "
+    found = (
+        f"MNIST without augmentation, 784-{sizes}-10, "
         f"pixels in [0, 1], {seeds_in_words(runs)}; PGD takes 40 steps from each of 5 random "
         f"starts, on {runs[0]['rows_of_pgd']:,} images. Output, ε, rate and epochs of each method "
         "were chosen on the last 10,000 training images. "
         f"{of['processor']}, torch {of['versions']['torch']}. "
         "`python -m benchmarks.reproduction.reproduce --only mnist --data PATH/mnist.npz` makes "
         "the figures."
-        f"{cifar_in_short(findings)}"
     )
+    parts = [markdown(headline_rows(findings)), found, final_in_short(findings)]
+    return "\n\n".join(part for part in (*parts, cifar_in_short(findings)) if part)
 
 
 def cifar_in_short(findings):
-    """Return the test errors on CIFAR-10 as a paragraph of one sentence; empty before."""
+    """Return the test errors on CIFAR-10 in one sentence; empty before."""
     runs = findings.pairs("cifar", "relu", (PLAIN, DROPOUT, ADVERSARIAL))
     if not runs[PLAIN]:
         return ""
     plain, dropout, adversarial = map(over_seeds, runs.values())
     return (
-        f"\n\nOn CIFAR-10, by fully connected nets, the test error is {plain} % with plain "
+        f"On CIFAR-10, by fully connected nets, the test error is {plain} % with plain "
         f"back-propagation, {dropout} % with dropout and {adversarial} % with adversarial "
         f"back-propagation ({seeds_in_words(runs[PLAIN])})."
     )

@@ -9,10 +9,12 @@ with its source.
 import argparse
 import json
 from itertools import product
+from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
 
 from benchmarks.harness import markdown, mean_in_words
+from benchmarks.reproduction import final, search_mnist
 from benchmarks.reproduction.experiments import (
     ADVERSARIAL,
     BOTH,
@@ -87,6 +89,20 @@ class Findings:
         found = {method: self._by_seed(experiment, net, method) for method in methods}
         seeds = sorted(set.intersection(*(set(of) for of in found.values())))
         return {method: [of[seed] for seed in seeds] for method, of in found.items()}
+
+    def finals(self, units, method=ADVERSARIAL):
+        """Return the figures of each finished seed of the setting that the search chose."""
+        paths = [run.path for run in final.nets_of(units, method, self.folder / "final")]
+        return [json.loads(path.read_text("utf-8")) for path in paths if path.is_file()]
+
+    def together(self, units):
+        """Return the error of these nets' mean probabilities, None before all are trained."""
+        path = self.folder / "final" / f"{units}.together.json"
+        return json.loads(path.read_text("utf-8")) if path.is_file() else None
+
+    def searched(self, units):
+        """Return what the search tried for the `units`, the lowest error first."""
+        return [one for one in search_mnist.tried(self.folder / "search") if one.units == units]
 
     def passports(self):
         """Return where all figures come from: (commits, processors, dates, versions)."""
@@ -179,6 +195,27 @@ def headline_rows(findings):
     return rows
 
 
+def final_rows(findings):
+    """Return the test errors of the nets with the settings that the search chose."""
+    titles = ("test error (%)", "of each seed", "paper", "training error (%)", "s a net")
+    rows = [["units", "method", *titles]]
+    for units, method in product(final.CHOSEN["units"], final.METHODS):
+        runs = findings.finals(units, method)
+        if runs:
+            row = [UNITS[units], method, over_seeds(runs)]
+            row += [", ".join(f"{clean(run):.2f}" for run in runs)]
+            row += [f"{OF_THE_PAPER[units, method]:.2f}"]
+            row += [over_seeds(runs, lambda run: run["training_error"])]
+            rows.append([*row, f"{mean(run['seconds'] for run in runs):.0f}"])
+    return rows
+
+
+def search_rows(findings):
+    """Return the validation errors of all that the search tried."""
+    rows = search_mnist.rows_of(findings.folder / "search")
+    return [rows[0], *([UNITS[units], *row] for units, *row in rows[1:])]
+
+
 def resistance_rows(findings, bounds):
     """Return the errors under attack of the nets for MNIST, bounded to [0, 1] or not."""
     attacks = [f"FGSM {epsilon:g}" for epsilon in FGSM_EPSILONS] + ["PGD 0.1"]
@@ -256,6 +293,8 @@ def choice_rows(findings, experiment):
 TABLES = {
     "headline": headline_rows,
     "mnist": lambda f: error_rows(f, "mnist"),
+    "final": final_rows,
+    "search": search_rows,
     "resistance clipped": lambda f: resistance_rows(f, "clipped"),
     "resistance not clipped": lambda f: resistance_rows(f, "not clipped"),
     "transfer": transfer_rows,
@@ -323,6 +362,83 @@ def mnist_sentences(findings):
             text += f" Without it the error is {without}, with it {with_it}."
         sentences.append(text)
     return sentences
+
+
+def standard_error_in_words(figure, n_images=10_000):
+    """Return what so many test images leave open of an error of `figure` percent."""
+    error = sqrt(figure * (100 - figure) / n_images)
+    return f"{n_images:,} images leave an error of {figure:.2f} % a standard error of {error:.2f}."
+
+
+def reached(runs, figure):
+    """Return whether the mean test error of `runs` is down to the `figure`, in words."""
+    if len(runs) < 2:
+        return "not judged yet"
+    return "reached" if round(mean(map(clean, runs)), 2) <= figure else "missed"
+
+
+def on_validation(searched, changes):
+    """Return the error that was found for the `changes`, and how far the next candidate is."""
+    errors = {one.changes: one for one in searched}
+    if changes not in errors:
+        return ""
+    found = errors.pop(changes).of("error")
+    nearest = min((one.error for one in errors.values()), default=None)
+    others = f", the others {nearest:.2f} % and more" if nearest is not None else ""
+    return f", which has {mean_in_words(found)} % on the validation images{others}"
+
+
+def final_sentences(findings):
+    """Return whether the paper's figures were reached with the settings that the search chose."""
+    sentences = []
+    for units, of in final.CHOSEN["units"].items():
+        runs, searched = findings.finals(units), findings.searched(units)
+        if not runs:
+            continue
+        figure = OF_THE_PAPER[units, ADVERSARIAL]
+        changes = ", ".join(search_mnist.in_words(of["changes"]))
+        text = (
+            f"With {UNITS[units]} units the search tried {len(searched)} settings and chose "
+            f"{changes}{on_validation(searched, changes)}. Trained on all images, the nets with it "
+            f"have a test error of {over_seeds(runs)} % ({seeds_in_words(runs)}), "
+            f"{compared(runs, figure, 'the paper’s')}"
+        )
+        text += f": the mark is {reached(runs, figure)}."
+        sentences += [text, standard_error_in_words(figure)]
+        if before := findings.runs("mnist", units, ADVERSARIAL):
+            sentences.append(
+                f"The nets of the comparison above have {over_seeds(before)} % "
+                f"({seeds_in_words(before)})."
+            )
+        if control := findings.finals(units, PLAIN):
+            sentences.append(
+                f"Plain back-propagation, all else the same, has {over_seeds(control)} % "
+                f"({seeds_in_words(control)})."
+            )
+        if together := findings.together(units):
+            sentences.append(
+                f"All {together['n_nets']} adversarial nets together, by the mean of their "
+                f"probabilities, have {together['error']:.2f} %."
+            )
+    return sentences
+
+
+def final_in_short(findings):
+    """Return the same in one sentence; empty before."""
+    parts = []
+    for units in final.CHOSEN["units"]:
+        if runs := findings.finals(units):
+            figure = OF_THE_PAPER[units, ADVERSARIAL]
+            parts.append(
+                f"{over_seeds(runs)} % with {UNITS[units]} units ({seeds_in_words(runs)}; the "
+                f"paper’s {figure:.2f} % is {reached(runs, figure)})"
+            )
+    if not parts:
+        return ""
+    return (
+        "After a longer search on these images for how low a single net without dropout comes, "
+        f"nets with what was chosen have a test error of {' and '.join(parts)}."
+    )
 
 
 def resistance_sentences(findings):
@@ -436,6 +552,7 @@ def epsilon_sentences(findings):
 
 SENTENCES = {
     "mnist": mnist_sentences,
+    "final": final_sentences,
     "resistance": resistance_sentences,
     "transfer": transfer_sentences,
     "cifar": cifar_sentences,
