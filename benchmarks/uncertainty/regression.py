@@ -149,6 +149,10 @@ METHODS = {
 }
 
 
+# In the tables: ours first, and each beside what it is "the same" as.
+SHOWN = (OURS, PLAIN, RANDOM, CHOSEN, STATED, STEPPING)
+
+
 def measured(method, table, division, seed):
     """Return error and negative log likelihood on the test rows, and what was chosen."""
     start = time.perf_counter()
@@ -255,11 +259,11 @@ def rows_of(runs, kind):
     """
     place = {"rmse": 0, "nll": 2}[kind]
     digits = {"rmse": 3, "nll": 2}[kind]
-    rows = [["table", *PUBLISHED, *METHODS]]
+    rows = [["table", *PUBLISHED, *SHOWN]]
     for table, of_methods in runs.items():
         published = [PUBLISHED[source][table][place : place + 2] for source in PUBLISHED]
         cells = [f"{mean:.2f} ± {error:.2f}" for mean, error in published]
-        for method in METHODS:
+        for method in SHOWN:
             divisions = of_methods.get(method)
             mean, error = mean_and_error(divisions, kind) if divisions else (np.nan, np.nan)
             uncertain = "" if np.isnan(error) else f" ± {error:.{digits}f}"
