@@ -21,7 +21,7 @@ import torch
 from torch import Generator, Tensor
 
 from sk_advbp.core import backprop
-from sk_advbp.core.mixture import mixture, mixture_deltas
+from sk_advbp.core.mixture import OF_MATRICES, mixture, mixture_deltas
 from sk_advbp.core.mlp import MultilayerPerceptron
 from sk_advbp.core.perturbation import (
     Bounds,
@@ -107,7 +107,7 @@ def perceptron_gradient(
 
     def output_deltas(logits: Tensor, target: Tensor | None) -> Tensor:
         target = predicted(logits) if target is None else target
-        if output in ("multilabel", "identity", "gaussian"):
+        if output in OF_MATRICES:
             target = target.mT.to(logits.dtype)
         else:
             target = backprop.one_hot(target, logits.shape[-2], scale, logits.dtype)

@@ -37,7 +37,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sk_advbp.core import gaussian
-from sk_advbp.core.mixture import Output
+from sk_advbp.core.mixture import OF_MATRICES, Output
 from sk_advbp.core.mlp import Activation
 from sk_advbp.core.perturbation import Gradient
 
@@ -191,7 +191,7 @@ def targets(
     if sample_weight is not None:
         total = sample_weight.sum(-1, keepdim=True)
         weight = (sample_weight / total.masked_fill(total == 0, 1)).to(dtype).unsqueeze(-2)
-    if output in ("multilabel", "identity", "gaussian"):
+    if output in OF_MATRICES:
         return in_dtype(y.mT, dtype).expand(*logits_shape[:-2], -1, -1), weight
     softmax = output == "softmax"
     scale = 1.0 if not softmax else -share if sample_weight is None else -1.0

@@ -36,9 +36,12 @@ from torch.nn.functional import logsigmoid
 
 from sk_advbp.core import gaussian
 
-__all__ = ["Output", "mixture", "mixture_deltas", "n_units"]
+__all__ = ["OF_MATRICES", "Output", "mixture", "mixture_deltas", "n_units"]
 
 Output = Literal["softmax", "logistic", "multilabel", "identity", "gaussian"]
+
+# Those whose target is a matrix of numbers or of 0 and 1, in place of one label a row.
+OF_MATRICES: tuple[Output, ...] = ("multilabel", "identity", "gaussian")
 
 
 def n_units(n_outputs: int, output: Output) -> int:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.impute._base import _BaseImputer
 
 from sk_advbp.estimators.base import AdversarialEstimator
 from sk_advbp.estimators.frames import array_of, frame_like, in_float64, is_frame
-from sk_advbp.estimators.pipelines import last_step, transformed
+from sk_advbp.estimators.pipelines import last_step
 
 if TYPE_CHECKING:
     from sklearn.base import TransformerMixin
 
-    from sk_advbp._types import Floats, MatrixLike, Predictor, Samples
+    from sk_advbp._types import Floats, MatrixLike, Predictor
+    from sk_advbp.estimators.pipelines import Steps
 
-    S = TypeVar("S", MatrixLike, Samples)
-    Steps = Sequence[tuple[str, TransformerMixin]]
-
-__all__ = ["attacked_net", "original_units", "transformed", "views"]
+__all__ = ["attacked_net", "original_units", "views"]
 
 
 def attacked_net(

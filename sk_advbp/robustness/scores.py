@@ -17,7 +17,8 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import check_consistent_length
 
-from sk_advbp.robustness.pipelines import attacked_net, original_units, transformed, views
+from sk_advbp.estimators.pipelines import transformed
+from sk_advbp.robustness.pipelines import attacked_net, original_units, views
 from sk_advbp.training.batches import dense
 
 if TYPE_CHECKING:
