@@ -16,6 +16,8 @@ from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
+import numpy as np
+import torch
 from skorch.callbacks import Callback
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -71,10 +73,45 @@ class EpsilonRamp(Callback):
         net._displace.keywords["epsilon"] = self.full_ * factor
 
 
-def net_of_cell(average=None, epsilon_ramp=None, **settings):
+class EpsilonSpread(Callback):
+    """Multiply ε, anew for each mini-batch, by a factor drawn between `low` and `high`."""
+
+    def __init__(self, low, high):
+        self.low, self.high = low, high
+
+    def on_train_begin(self, net, **kwargs):
+        """Take note of the full ε."""
+        self.full_ = net._displace.keywords["epsilon"]
+        self.draw_ = np.random.default_rng(net.random_state).uniform
+
+    def on_batch_begin(self, net, training, **kwargs):
+        """Set that of the mini-batch."""
+        if training:
+            net._displace.keywords["epsilon"] = self.full_ * self.draw_(self.low, self.high)
+
+
+class MaxNorm(Callback):
+    """Keep the incoming weights of every unit within a ball of the `radius`."""
+
+    def __init__(self, radius):
+        self.radius = radius
+
+    def on_batch_end(self, net, training, **kwargs):
+        """Project what this step moved out of it."""
+        if training:
+            for weights in net.module_.parameters():
+                if weights.ndim == 2:
+                    weights.data.renorm_(2, 0, self.radius)
+
+
+def net_of_cell(average=None, epsilon_ramp=None, epsilon_spread=None, max_norm=None, **settings):
     """Return the classifier of a cell: what it does not offer is done by callbacks."""
     callbacks = [Averaging(average)] if average else []
     callbacks += [EpsilonRamp(*epsilon_ramp)] if epsilon_ramp else []
+    callbacks += [EpsilonSpread(*epsilon_spread)] if epsilon_spread else []
+    callbacks += [MaxNorm(max_norm)] if max_norm else []
+    if "optimizer" in settings:
+        settings["optimizer"] = getattr(torch.optim, settings["optimizer"])
     return AdvBPClassifier(**settings, callbacks=callbacks)
 
 
@@ -143,16 +180,20 @@ def on_this_machine(settings):
     return settings | {"amp": has_bfloat16_products("cpu")}
 
 
-def cells(folder=FOLDER, candidates=None):
-    """Return the runs of the search, in their order."""
+def cells(folder=FOLDER, candidates=None, start=None):
+    """Return the runs of the search, in their order.
+
+    With a `start` of one's own each seed holds out a fold of its own.
+    """
     return [
         Run(
             folder / f"{slug(units, *in_words(changes))}.s{seed}.json",
             "mnist",
-            on_this_machine(START[units] | changes),
+            on_this_machine((start or START)[units] | changes),
             seed,
             validate=True,
             attacked=False,
+            fold=seed if start else 0,
         )
         for units, changes, n_seeds in (CANDIDATES if candidates is None else candidates)
         for seed in range(n_seeds)
@@ -185,12 +226,12 @@ class Tried(NamedTuple):
         return [figures[name] for figures in self.figures]
 
 
-def tried(folder=FOLDER, candidates=None):
+def tried(folder=FOLDER, candidates=None, start=None):
     """Return the candidates of which a cell is finished, the lowest error first."""
     found = []
     for candidate in CANDIDATES if candidates is None else candidates:
         units, changes, _ = candidate
-        paths = [run.path for run in cells(folder, [candidate]) if run.path.is_file()]
+        paths = [run.path for run in cells(folder, [candidate], start) if run.path.is_file()]
         figures = [json.loads(path.read_text("utf-8")) for path in paths]
         if figures:
             error = mean(of_seed["error"] for of_seed in figures)

@@ -38,10 +38,12 @@ class Run(NamedTuple):
         Of `AdvBPClassifier`, ε in units of pixels.
     seed : int
     validate : bool
-        Whether the last training images are held out and scored, instead of the test images.
+        Whether training images are held out and scored, instead of the test images.
     attacked : bool
     kept : bool
         Whether the net will be needed again, by a `Pair`.
+    fold : int
+        Which training images are held out: 0 the last ones, 1 those before them, and so on.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class Run(NamedTuple):
     validate: bool
     attacked: bool
     kept: bool = False
+    fold: int = 0
 
 
 class Pair(NamedTuple):
@@ -137,7 +140,9 @@ def parts(run, paths, rows):
     if not run.validate:
         return X, y, X_test, y_test, units
     n = min(N_VALIDATION, len(X) // 5)
-    return X[:-n], y[:-n], X[-n:], y[-n:], units
+    held_out = np.zeros(len(X), dtype=bool)
+    held_out[len(X) - (run.fold + 1) * n : len(X) - run.fold * n] = True
+    return X[~held_out], y[~held_out], X[held_out], y[held_out], units
 
 
 def percent(accuracy):
