@@ -46,6 +46,13 @@ CANDIDATES = [
     ("relu", {"batch_size": 32}),
     ("relu", {"output": "softmax", "criterion__label_smoothing": 0.1}),
     ("relu", DECAY),
+    ("relu", {"initial_scale": 0.4}),
+    ("logistic", {}),
+    ("logistic", {"initial_scale": 0.25}),
+    ("logistic", {"initial_scale": 0.5}),
+    ("logistic", {"epsilon": 0.12}),
+    ("logistic", {"batch_size": 32}),
+    ("logistic", SGD),
 ]
 
 

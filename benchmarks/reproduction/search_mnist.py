@@ -90,6 +90,18 @@ class EpsilonSpread(Callback):
             net._displace.keywords["epsilon"] = self.full_ * self.draw_(self.low, self.high)
 
 
+class InitialScale(Callback):
+    """Begin with a multiple of the usual initial weights."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def on_train_begin(self, net, **kwargs):
+        """Scale those of the hidden layers."""
+        for layer in net.module_.layers[:-1]:
+            layer.weight.data.mul_(self.factor)
+
+
 class MaxNorm(Callback):
     """Keep the incoming weights of every unit within a ball of the `radius`."""
 
@@ -104,12 +116,23 @@ class MaxNorm(Callback):
                     weights.data.renorm_(2, 0, self.radius)
 
 
-def net_of_cell(average=None, epsilon_ramp=None, epsilon_spread=None, max_norm=None, **settings):
+OF_CALLBACKS = {
+    "average": Averaging,
+    "epsilon_ramp": EpsilonRamp,
+    "epsilon_spread": EpsilonSpread,
+    "initial_scale": InitialScale,
+    "max_norm": MaxNorm,
+}
+
+
+def net_of_cell(**settings):
     """Return the classifier of a cell: what it does not offer is done by callbacks."""
-    callbacks = [Averaging(average)] if average else []
-    callbacks += [EpsilonRamp(*epsilon_ramp)] if epsilon_ramp else []
-    callbacks += [EpsilonSpread(*epsilon_spread)] if epsilon_spread else []
-    callbacks += [MaxNorm(max_norm)] if max_norm else []
+    given = {name: settings.pop(name) for name in OF_CALLBACKS.keys() & settings.keys()}
+    callbacks = [
+        build(*(given[name] if isinstance(given[name], (tuple, list)) else [given[name]]))
+        for name, build in OF_CALLBACKS.items()
+        if name in given
+    ]
     if "optimizer" in settings:
         settings["optimizer"] = getattr(torch.optim, settings["optimizer"])
     return AdvBPClassifier(**settings, callbacks=callbacks)

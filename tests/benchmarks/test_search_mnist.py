@@ -32,7 +32,7 @@ class Seen(Callback):
 
 def trained(**settings):
     """Return the net of a cell, and what was seen of its training."""
-    net, seen = search_mnist.net_of_cell(**TINY, random_state=0, **settings), Seen()
+    net, seen = search_mnist.net_of_cell(**TINY | settings, random_state=0), Seen()
     net.callbacks.append(seen)
     return net.fit(X, Y), seen
 
@@ -54,6 +54,28 @@ def test_ends_with_the_average_of_the_weights():
 def test_epsilon_goes_from_the_first_factor_to_the_last(settings, epsilons):
     _, seen = trained(epsilon=0.1, **settings)
     np.testing.assert_allclose(seen.epsilons, epsilons, rtol=1e-6)
+
+
+def test_epsilon_is_drawn_anew_for_each_batch():
+    _, seen = trained(epsilon=0.1, epsilon_spread=(0.5, 1.5))
+    draw = np.random.default_rng(0).uniform
+    expected = [0.1 * draw(0.5, 1.5) for _ in range(9)]
+    np.testing.assert_allclose(seen.epsilons, expected[2::3], rtol=1e-6)
+
+
+def test_begins_with_a_multiple_of_the_weights():
+    whole, half = (trained(initial_scale=factor, lr=1e-12)[1].weights[0] for factor in (1.0, 0.5))
+    np.testing.assert_allclose(half, whole / 2, rtol=1e-5)
+
+
+def test_weights_stay_within_the_ball():
+    free, seen = trained()[1].weights[-1], trained(max_norm=0.3)[1]
+    assert np.linalg.norm(free, axis=1).max() > 0.3
+    assert max(np.linalg.norm(w, axis=1).max() for w in seen.weights) <= 0.3 + 1e-6
+
+
+def test_optimizer_is_found_by_its_name():
+    assert trained(optimizer="SGD")[0].optimizer_.__class__.__name__ == "SGD"
 
 
 @pytest.fixture
