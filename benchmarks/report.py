@@ -16,13 +16,9 @@ from pathlib import Path
 from benchmarks.harness import markdown, mean_in_words, table, targets_table
 from benchmarks.passport import RESULTS, ROOT
 from benchmarks.reproduction.experiments import ADVERSARIAL, DROPOUT, PLAIN
-from benchmarks.reproduction.findings import (
-    Findings,
-    final_in_short,
-    headline_rows,
-    over_seeds,
-    seeds_in_words,
-)
+from benchmarks.reproduction.findings import Findings, over_seeds
+from benchmarks.reproduction.sentences import final_in_short, seeds_in_words
+from benchmarks.reproduction.tables import headline_rows
 from benchmarks.tables.summary import MODELS, changes_rows, mean_ranks, means, summary_rows
 from benchmarks.uncertainty import regression
 

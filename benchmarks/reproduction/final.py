@@ -18,13 +18,13 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.passport import RESULTS, write_json
+from benchmarks.reproduction.callbacks import net_of_cell
 from benchmarks.reproduction.experiments import ADVERSARIAL, PLAIN
 from benchmarks.reproduction.reproduce import slug
 from benchmarks.reproduction.search_mnist import (
     START,
     add_options,
     do_unfinished,
-    net_of_cell,
     on_this_machine,
 )
 from benchmarks.reproduction.trials import Run, net_of, parts, percent, place_of

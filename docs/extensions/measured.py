@@ -4,7 +4,7 @@
 from below it; ``.. measured-all::`` all of them, each under the name of its file. A file that is
 not there shows nothing, so that a page may be written before its figures.
 
-``.. reproduced:: NAME`` shows a table of ``benchmarks/reproduction/findings.py``, or its sentences
+``.. reproduced:: NAME`` shows a table of ``benchmarks/reproduction/tables.py``, or its sentences
 under that name where the name ends in ``sentences``; ``.. reproduced-from::`` what all of these
 come from.
 """
@@ -17,7 +17,9 @@ from sphinx.util.docutils import SphinxDirective
 from benchmarks.harness import errors_by_method, in_words
 from benchmarks.passport import RESULTS
 from benchmarks.report import command
-from benchmarks.reproduction.findings import SENTENCES, TABLES, Findings
+from benchmarks.reproduction.findings import Findings
+from benchmarks.reproduction.sentences import SENTENCES
+from benchmarks.reproduction.tables import TABLES
 from benchmarks.tables.summary import summary_rows
 from benchmarks.uncertainty import classification, regression
 

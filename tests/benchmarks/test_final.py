@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.reproduction import final, findings, search_mnist, trials
+from benchmarks.reproduction import final, findings, search_mnist, sentences, tables, trials
 
 TINY = {"hidden_layer_sizes": (4,), "lr": 0.01, "batch_size": 50, "max_epochs": 2}
 CHOSEN = {
@@ -90,14 +90,14 @@ def test_sentence_says_whether_the_mark_is_reached(
     tiny, tmp_path, errors, found, distance, verdict
 ):
     nets = made(tmp_path, {"relu.adversarial": errors})
-    sentence, uncertain = findings.final_sentences(nets)
+    sentence, uncertain = sentences.final_sentences(nets)
     begin = "With rectified linear units the search tried 0 settings and chose average 0.9. Trained"
     assert sentence.startswith(begin) and f"a test error of {found}" in sentence
     assert sentence.endswith(f"), {distance} 0.78 %: the mark is {verdict}.")
     assert "an error of 0.78 % a standard error of 0.09." in uncertain
-    short = findings.final_in_short(nets)
+    short = sentences.final_in_short(nets)
     assert found.split("(")[0] in short and short.endswith(f"the paper’s 0.78 % is {verdict}).")
-    _, row = findings.final_rows(nets)
+    _, row = tables.final_rows(nets)
     assert row[:2] == ["rectified linear", "adversarial"] and row[4] == "0.78"
 
 
@@ -105,11 +105,11 @@ def test_sentences_on_other_nets_beside_them(tiny, tmp_path):
     found = made(tmp_path, {"relu.adversarial": [0.7, 0.72], "relu.plain": [1.2, 1.3]})
     (tmp_path / "mnist.relu.adversarial.s0.json").write_text('{"error": 0.9}', "utf-8")
     (tmp_path / "final/relu.together.json").write_text('{"error": 0.6, "n_nets": 2}', "utf-8")
-    *_, before, control, together = findings.final_sentences(found)
+    *_, before, control, together = sentences.final_sentences(found)
     assert before.startswith("The nets of the comparison above have 0.90 % (a single seed")
     assert control == "Plain back-propagation, all else the same, has 1.25 ± 0.07 % (2 seeds)."
     assert together.startswith("All 2 adversarial nets together") and "have 0.60 %" in together
-    assert [row[1] for row in findings.final_rows(found)[1:]] == ["adversarial", "plain"]
+    assert [row[1] for row in tables.final_rows(found)[1:]] == ["adversarial", "plain"]
 
 
 def test_sentence_has_the_validation_error_of_the_choice():
@@ -118,7 +118,7 @@ def test_sentence_has_the_validation_error_of_the_choice():
         search_mnist.Tried("relu", sum(of) / len(of), changes, [{"error": e} for e in of])
         for changes, of in figures.items()
     ]
-    assert findings.on_validation(searched, "average 0.9") == (
+    assert sentences.on_validation(searched, "average 0.9") == (
         ", which has 0.85 ± 0.07 % on the validation images, the others 0.95 % and more"
     )
 

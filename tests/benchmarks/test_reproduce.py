@@ -7,7 +7,14 @@ import pytest
 from joblib import Parallel, delayed
 
 from benchmarks import passport
-from benchmarks.reproduction import experiments, findings, reproduce, trials
+from benchmarks.reproduction import (
+    experiments,
+    findings,
+    reproduce,
+    sentences,
+    tables,
+    trials,
+)
 from benchmarks.reproduction.experiments import (
     ADVERSARIAL,
     PLAIN,
@@ -41,8 +48,9 @@ def nets_of_their_own(monkeypatch, tmp_path_factory):
 def tiny(monkeypatch, tmp_path):
     """Let one small experiment take the place of all."""
     monkeypatch.setattr(reproduce, "EXPERIMENTS", {"mnist": EXPERIMENT})
-    monkeypatch.setattr(findings, "EXPERIMENTS", {"mnist": EXPERIMENT})
-    monkeypatch.setattr(findings, "methods_of", lambda name: [(name, m) for m in METHODS])
+    for module in (findings, tables):
+        monkeypatch.setattr(module, "EXPERIMENTS", {"mnist": EXPERIMENT})
+        monkeypatch.setattr(module, "methods_of", lambda name: [(name, m) for m in METHODS])
     return tmp_path
 
 
@@ -97,12 +105,12 @@ def test_findings_are_those_of_the_files(tiny):
     assert [run["error"] for run in found.runs("mnist", "relu", PLAIN)] == errors
     middle = sum(errors) / 2
     spread = abs(errors[0] - errors[1]) / 2**0.5
-    row = findings.error_rows(found, "mnist")[1]
+    row = tables.error_rows(found, "mnist")[1]
     assert [row[0], row[2], row[5]] == ["rectified linear", f"{middle:.2f} ± {spread:.2f}", "2"]
-    assert f"from {middle:.2f} ± {spread:.2f} to " in findings.mnist_sentences(found)[0]
+    assert f"from {middle:.2f} ± {spread:.2f} to " in sentences.mnist_sentences(found)[0]
     for name in ("headline", "mnist", "resistance clipped", "resistance not clipped", "transfer"):
-        assert len(findings.TABLES[name](found)) > 1
-    assert findings.resistance_sentences(found)
+        assert len(tables.TABLES[name](found)) > 1
+    assert sentences.resistance_sentences(found)
 
 
 def test_workers_name_the_command_that_was_typed():
@@ -142,7 +150,7 @@ def test_sentences_on_mnist_compare_the_same_seeds(tmp_path):
         ("mnist", "tanh", SIGNS): [1.4, 1.2],
         ("mnist", "tanh", ADVERSARIAL): [0.8, 1.3],
     }
-    hyperbolic, rectified = findings.mnist_sentences(made(tmp_path, errors))
+    hyperbolic, rectified = sentences.mnist_sentences(made(tmp_path, errors))
     assert rectified == (
         "With rectified linear units the claim holds: adversarial back-propagation takes the test "
         "error from 1.30 ± 0.14 to 0.75 ± 0.07 % (2 seeds). Random signs of the same ε take it to "
@@ -155,7 +163,7 @@ def test_sentences_on_mnist_compare_the_same_seeds(tmp_path):
 def test_a_single_seed_makes_no_claim(tmp_path):
     errors = {("mnist", "relu", method): [1.0] for method in (PLAIN, SIGNS, ADVERSARIAL)}
     found = made(tmp_path, errors)
-    for sentences_of in (findings.mnist_sentences, findings.resistance_sentences):
+    for sentences_of in (sentences.mnist_sentences, sentences.resistance_sentences):
         (sentence,) = sentences_of(found)
         assert "the claim is not judged yet" in sentence and "no claim" in sentence
 
@@ -163,7 +171,7 @@ def test_a_single_seed_makes_no_claim(tmp_path):
 def test_sentence_on_resistance(tmp_path):
     errors = {("mnist", "relu", PLAIN): [1, 1], ("mnist", "relu", ADVERSARIAL): [1, 1]}
     fooled = {("mnist", "relu", PLAIN): [90, 92], ("mnist", "relu", ADVERSARIAL): [9, 11]}
-    (sentence,) = findings.resistance_sentences(made(tmp_path, errors, fooled))
+    (sentence,) = sentences.resistance_sentences(made(tmp_path, errors, fooled))
     assert "the claim holds" in sentence
     assert sentence.count("from 91.00 ± 1.41 to 10.00 ± 1.41 %") == 2
 
@@ -175,7 +183,7 @@ def test_sentences_on_cifar(tmp_path, adversarial, verdict):
     of_method = {PLAIN: 40, "dropout": 36, ADVERSARIAL: adversarial, SIGNS: 40}
     of_method["adversarial and dropout"] = 35
     errors = {("cifar", "relu", m): [error, error + 1] for m, error in of_method.items()}
-    gains, claim, gap = findings.cifar_sentences(made(tmp_path, errors))
+    gains, claim, gap = sentences.cifar_sentences(made(tmp_path, errors))
     assert "Against 40.50 ± 0.71 %" in gains and "4.00 ± 0.00 points with dropout" in gains
     assert f"The claim {verdict}," in claim
     assert f"{40 - adversarial:.2f} ± 0.00 points with adversarial," in gains
@@ -186,7 +194,7 @@ def test_sentence_on_epsilon(tmp_path):
     along = dict(zip(experiments.EPSILONS, [1.5, 1.4, 1.2, 1, 1.3, 1.5, 2], strict=True))
     errors = {("epsilon", "relu", f"{e:g}"): [error] * 2 for e, error in along.items()}
     fooled = {("epsilon", "relu", f"{e:g}"): [9 - 10 * e] * 2 for e in along}
-    (sentence,) = findings.epsilon_sentences(made(tmp_path, errors, fooled))
+    (sentence,) = sentences.epsilon_sentences(made(tmp_path, errors, fooled))
     assert "least at ε = 0.08, 1.00 % against 1.50 % without (2 seeds)" in sentence
     assert "below that at ε = 0.02, 0.05, 0.08, 0.12." in sentence
     assert "least at ε = 0.3: 6.00 % against 9.00 %" in sentence
@@ -202,7 +210,7 @@ def test_sentence_on_catastrophic_overfitting(tmp_path):
             figures["attacks"]["FGSM 0.1"]["clipped"] = 7 if epsilon < 0.2 else 1
             figures["attacks"]["PGD 0.1"]["clipped"] = 9
             path.write_text(json.dumps(figures), encoding="utf-8")
-    (sentence,) = findings.epsilon_sentences(found)
+    (sentence,) = sentences.epsilon_sentences(found)
     assert "At ε = 0.2, 0.3 the nets err less under FGSM than on clean images, and" in sentence
 
 
@@ -210,11 +218,11 @@ def test_sentence_beyond_the_paper(tmp_path):
     (tmp_path / "choice").mkdir()
     methods = list(experiments.EXPERIMENTS["beyond"].methods)
     found = made(tmp_path, {("beyond", "relu", methods[1]): [0.7, 0.72]})
-    assert not findings.beyond_sentences(found)
+    assert not sentences.beyond_sentences(found)
     for i, method in enumerate(methods):
         for run in found.tables["beyond"].candidates("relu", method):
             run.path.write_text(json.dumps({"error": 1.0 - 0.1 * (i == 1)}), encoding="utf-8")
-    (sentence,) = findings.beyond_sentences(found)
+    (sentence,) = sentences.beyond_sentences(found)
     assert f"“{methods[1]}” did best" in sentence and "0.71 ± 0.01 % (2 seeds)" in sentence
     assert "0.07 points below that of the paper, 0.78 %" in sentence
     assert "0.07 points above that of virtual adversarial training, 0.64 %" in sentence
@@ -224,7 +232,7 @@ def test_sentences_on_carried_examples(tmp_path):
     errors = {"plain to adversarial": {"FGSM 0.25": 15}, "adversarial to plain": {"FGSM 0.25": 45}}
     path = tmp_path / "mnist.relu.transfer.s0.json"
     path.write_text(json.dumps({"errors": errors}), encoding="utf-8")
-    ours, theirs = findings.transfer_sentences(findings.Findings(tmp_path))
+    ours, theirs = sentences.transfer_sentences(findings.Findings(tmp_path))
     assert "adversarial one an error of 15.00 %" in ours and "plain one 45.00 %" in ours
     assert "19.6 and 40.9 %" in theirs
 
@@ -235,7 +243,7 @@ def test_random_signs_do_far_less():
     for net in ("relu", "logistic"):
         runs = found.pairs("mnist", net, (PLAIN, SIGNS, ADVERSARIAL))
         signs, adversarial = (
-            np.mean(findings.gains(runs[method], runs[PLAIN])) for method in (SIGNS, ADVERSARIAL)
+            np.mean(sentences.gains(runs[method], runs[PLAIN])) for method in (SIGNS, ADVERSARIAL)
         )
         assert signs < adversarial / 2
         for attack in findings.FOOLED_BY:
@@ -247,8 +255,8 @@ def test_random_signs_do_far_less():
 
 def test_what_has_not_run_is_not_claimed(tmp_path):
     found = findings.Findings(tmp_path)
-    assert all(len(rows_of(found)) == 1 for rows_of in findings.TABLES.values())
-    assert not any(sentences_of(found) for sentences_of in findings.SENTENCES.values())
+    assert all(len(rows_of(found)) == 1 for rows_of in tables.TABLES.values())
+    assert not any(sentences_of(found) for sentences_of in sentences.SENTENCES.values())
 
 
 @pytest.mark.parametrize("name", experiments.EXPERIMENTS)

@@ -1,0 +1,279 @@
+"""What was found, in sentences: each claim with its verdict."""
+
+from math import sqrt
+from statistics import mean
+
+from benchmarks.harness import mean_in_words
+from benchmarks.reproduction import final, search_mnist
+from benchmarks.reproduction.experiments import (
+    ADVERSARIAL,
+    DROPOUT,
+    EPSILONS,
+    EXPERIMENTS,
+    PLAIN,
+    SIGNS,
+)
+from benchmarks.reproduction.findings import (
+    FOOLED_BY,
+    NEIGHBOURS,
+    OF_MAXOUT,
+    OF_THE_PAPER,
+    UNITS,
+    carried,
+    clean,
+    gap,
+    over_seeds,
+    under,
+)
+
+
+def compared(runs, figure, whose):
+    """Return in words how the mean test error of `runs` stands to a `figure` of others."""
+    distance = mean(map(clean, runs)) - figure
+    if abs(distance) < 0.005:
+        return f"{whose} {figure:.2f} %"
+    side = "above" if distance > 0 else "below"
+    return f"{abs(distance):.2f} points {side} {whose} {figure:.2f} %"
+
+
+def seeds_in_words(runs):
+    """Return the number of seeds, and what a single one is worth."""
+    return f"{len(runs)} seeds" if len(runs) > 1 else "a single seed so far, no claim"
+
+
+def gains(runs, over):
+    """Return by how many points of test error, seed by seed, `runs` are better than `over`."""
+    return [clean(b) - clean(a) for a, b in zip(runs, over, strict=True)]
+
+
+def lower(runs, than, figure=clean):
+    """Return whether a figure of `runs` is below that of the others in every seed."""
+    return all(figure(a) < figure(b) for a, b in zip(runs, than, strict=True))
+
+
+def verdict(truth, runs):
+    """Return what becomes of a claim, of which nothing is said by a single seed."""
+    if len(runs) < 2:
+        return "is not judged yet"
+    return "holds" if truth else "does not hold"
+
+
+def mnist_sentences(findings):
+    """Return what the runs say of the paper's claims on MNIST."""
+    sentences = []
+    for net, units in UNITS.items():
+        runs = findings.pairs("mnist", net, (PLAIN, SIGNS, ADVERSARIAL))
+        plain, signs, adversarial = runs.values()
+        if not plain:
+            continue
+        text = (
+            f"With {units} units the claim {verdict(lower(adversarial, plain), plain)}: "
+            f"adversarial back-propagation takes the test error from {over_seeds(plain)} to "
+            f"{over_seeds(adversarial)} % ({seeds_in_words(plain)}). Random signs of the same ε "
+            f"take it to {over_seeds(signs)} %."
+        )
+        if (net, ADVERSARIAL) in OF_THE_PAPER:
+            without, with_it = (
+                compared(runs[method], OF_THE_PAPER[net, method], "the paper’s")
+                for method in (PLAIN, ADVERSARIAL)
+            )
+            text += f" Without it the error is {without}, with it {with_it}."
+        sentences.append(text)
+    return sentences
+
+
+def standard_error_in_words(figure, n_images=10_000):
+    """Return what so many test images leave open of an error of `figure` percent."""
+    error = sqrt(figure * (100 - figure) / n_images)
+    return f"{n_images:,} images leave an error of {figure:.2f} % a standard error of {error:.2f}."
+
+
+def reached(runs, figure):
+    """Return whether the mean test error of `runs` is down to the `figure`, in words."""
+    if len(runs) < 2:
+        return "not judged yet"
+    return "reached" if round(mean(map(clean, runs)), 2) <= figure else "missed"
+
+
+def on_validation(searched, changes):
+    """Return the error that was found for the `changes`, and how far the next candidate is."""
+    errors = {one.changes: one for one in searched}
+    if changes not in errors:
+        return ""
+    found = errors.pop(changes).of("error")
+    nearest = min((one.error for one in errors.values()), default=None)
+    others = f", the others {nearest:.2f} % and more" if nearest is not None else ""
+    return f", which has {mean_in_words(found)} % on the validation images{others}"
+
+
+def final_sentences(findings):
+    """Return whether the paper's figures were reached with the settings that the search chose."""
+    sentences = []
+    for units, of in final.CHOSEN["units"].items():
+        runs, searched = findings.finals(units), findings.searched(units)
+        if not runs:
+            continue
+        figure = OF_THE_PAPER[units, ADVERSARIAL]
+        changes = ", ".join(search_mnist.in_words(of["changes"]))
+        text = (
+            f"With {UNITS[units]} units the search tried {len(searched)} settings and chose "
+            f"{changes}{on_validation(searched, changes)}. Trained on all images, the nets with it "
+            f"have a test error of {over_seeds(runs)} % ({seeds_in_words(runs)}), "
+            f"{compared(runs, figure, 'the paper’s')}"
+        )
+        text += f": the mark is {reached(runs, figure)}."
+        sentences += [text, standard_error_in_words(figure)]
+        if before := findings.runs("mnist", units, ADVERSARIAL):
+            sentences.append(
+                f"The nets of the comparison above have {over_seeds(before)} % "
+                f"({seeds_in_words(before)})."
+            )
+        if control := findings.finals(units, PLAIN):
+            sentences.append(
+                f"Plain back-propagation, all else the same, has {over_seeds(control)} % "
+                f"({seeds_in_words(control)})."
+            )
+        if together := findings.together(units):
+            sentences.append(
+                f"All {together['n_nets']} adversarial nets together, by the mean of their "
+                f"probabilities, have {together['error']:.2f} %."
+            )
+    return sentences
+
+
+def final_in_short(findings):
+    """Return the same in one sentence; empty before."""
+    parts = []
+    for units in final.CHOSEN["units"]:
+        if runs := findings.finals(units):
+            figure = OF_THE_PAPER[units, ADVERSARIAL]
+            parts.append(
+                f"{over_seeds(runs)} % with {UNITS[units]} units ({seeds_in_words(runs)}; the "
+                f"paper’s {figure:.2f} % is {reached(runs, figure)})"
+            )
+    if not parts:
+        return ""
+    return (
+        "After a longer search on these images for how low a single net without dropout comes, "
+        f"nets with what was chosen have a test error of {' and '.join(parts)}."
+    )
+
+
+def resistance_sentences(findings):
+    """Return what the runs say of the resistance to adversarial examples."""
+    sentences = []
+    for net, units in UNITS.items():
+        plain, adversarial = findings.pairs("mnist", net, (PLAIN, ADVERSARIAL)).values()
+        if not plain:
+            continue
+        figures = [under(attack) for attack in FOOLED_BY]
+        fgsm, pgd = (
+            f"from {over_seeds(plain, figure)} to {over_seeds(adversarial, figure)} %"
+            for figure in figures
+        )
+        truth = all(lower(adversarial, plain, figure) for figure in figures)
+        sentences.append(
+            f"With {units} units the claim {verdict(truth, plain)}: the error under FGSM of "
+            f"ε = 0.1, within [0, 1], goes {fgsm}, under PGD {pgd} ({seeds_in_words(plain)})."
+        )
+    return sentences
+
+
+def transfer_sentences(findings):
+    """Return what the runs say of examples that are carried from net to net."""
+    sentences = []
+    for net, units in UNITS.items():
+        runs = findings.runs("mnist", net, "transfer")
+        if runs:
+            there = over_seeds(runs, carried(PLAIN, ADVERSARIAL, "FGSM 0.25"))
+            back = over_seeds(runs, carried(ADVERSARIAL, PLAIN, "FGSM 0.25"))
+            sentences.append(
+                f"With {units} units the examples of ε = 0.25 against the plain net give the "
+                f"adversarial one an error of {there} %, those against the adversarial net give "
+                f"the plain one {back} % ({seeds_in_words(runs)})."
+            )
+    if sentences:
+        there, back, source = OF_MAXOUT.values()
+        sentences.append(f"For maxout nets {there} and {back} % are reported ({source}).")
+    return sentences
+
+
+def cifar_sentences(findings):
+    """Return what the runs say of the likeness to dropout on CIFAR-10."""
+    runs = findings.pairs("cifar", "relu", EXPERIMENTS["cifar"].methods)
+    plain = runs[PLAIN]
+    if not plain:
+        return []
+    gained = {method: gains(of, plain) for method, of in runs.items() if method != PLAIN}
+    ours, theirs = mean(gained[ADVERSARIAL]), mean(gained[DROPOUT])
+    similar = theirs > 0 and 0.5 <= ours / theirs <= 2
+    return [
+        f"Against {over_seeds(plain)} % of plain back-propagation ({seeds_in_words(plain)}) the "
+        "test error falls by "
+        + ", ".join(f"{mean_in_words(gain)} points with {m}" for m, gain in gained.items())
+        + ".",
+        f"The claim {verdict(similar, plain)}, if similar means a gain in test error from half to "
+        "twice that of dropout.",
+        "The test error is above the training error by "
+        + ", ".join(f"{over_seeds(of, gap)} points with {method}" for method, of in runs.items())
+        + ".",
+    ]
+
+
+def beyond_sentences(findings):
+    """Return how the net that was best on the validation images does on the test images."""
+    table = findings.tables["beyond"]
+    sentences = []
+    for method in table.final_methods("relu"):
+        runs = findings.runs("beyond", "relu", method)
+        if runs:
+            marks = [
+                compared(runs, error, f"that of {name},") + f" ({where})"
+                for name, (error, where) in NEIGHBOURS.items()
+            ]
+            sentences.append(
+                f"Of {len(table.experiment.methods)} candidates “{method}” did best on the "
+                f"validation images. Its test error, {over_seeds(runs)} % "
+                f"({seeds_in_words(runs)}), is {'; '.join(marks)}."
+            )
+    return sentences
+
+
+def epsilon_sentences(findings):
+    """Return what to expect along ε."""
+    sentences = []
+    for net, units in UNITS.items():
+        if net not in EXPERIMENTS["epsilon"].nets:
+            continue
+        along = findings.pairs("epsilon", net, [f"{epsilon:g}" for epsilon in EPSILONS])
+        if not all(along.values()):
+            continue
+        errors = {epsilon: mean(map(clean, runs)) for epsilon, runs in along.items()}
+        fooled = {e: mean(map(under("PGD 0.1"), runs)) for e, runs in along.items()}
+        best, hardest = min(errors, key=errors.get), min(fooled, key=fooled.get)
+        helps = [epsilon for epsilon, error in errors.items() if error < errors["0"]]
+        by_one_step = {e: mean(map(under("FGSM 0.1"), runs)) for e, runs in along.items()}
+        collapsed = [e for e, error in by_one_step.items() if error < errors[e] / 2 < fooled[e] / 2]
+        sentences.append(
+            f"With {units} units the test error is least at ε = {best}, {errors[best]:.2f} % "
+            f"against {errors['0']:.2f} % without ({seeds_in_words(along['0'])}); it is below that "
+            f"at ε = {', '.join(helps)}. The error under PGD of ε = 0.1 is least at ε = {hardest}: "
+            f"{fooled[hardest]:.2f} % against {fooled['0']:.2f} %."
+        )
+        if collapsed:
+            sentences[-1] += (
+                f" At ε = {', '.join(collapsed)} the nets err less under FGSM than on clean "
+                "images, and PGD fools them: catastrophic overfitting."
+            )
+    return sentences
+
+
+SENTENCES = {
+    "mnist": mnist_sentences,
+    "final": final_sentences,
+    "resistance": resistance_sentences,
+    "transfer": transfer_sentences,
+    "cifar": cifar_sentences,
+    "beyond": beyond_sentences,
+    "epsilon": epsilon_sentences,
+}
