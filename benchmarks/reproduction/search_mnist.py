@@ -91,10 +91,10 @@ def on_this_machine(settings):
     return settings | {"amp": has_bfloat16_products("cpu")}
 
 
-def cells(folder=FOLDER, candidates=None, start=None):
+def cells(folder=FOLDER, candidates=None, start=None, n_parts=None):
     """Return the runs of the search, in their order.
 
-    With a `start` of one's own each seed holds out a fold of its own.
+    Of so many parts of the training images the seeds hold out one in turn; None: the last 10,000.
     """
     return [
         Run(
@@ -104,7 +104,7 @@ def cells(folder=FOLDER, candidates=None, start=None):
             seed,
             validate=True,
             attacked=False,
-            fold=seed if start else 0,
+            fold=n_parts and (seed % n_parts, n_parts),
         )
         for units, changes, n_seeds in (CANDIDATES if candidates is None else candidates)
         for seed in range(n_seeds)
@@ -137,12 +137,14 @@ class Tried(NamedTuple):
         return [figures[name] for figures in self.figures]
 
 
-def tried(folder=FOLDER, candidates=None, start=None):
+def tried(folder=FOLDER, candidates=None, start=None, n_parts=None):
     """Return the candidates of which a cell is finished, the lowest error first."""
     found = []
     for candidate in CANDIDATES if candidates is None else candidates:
         units, changes, _ = candidate
-        paths = [run.path for run in cells(folder, [candidate], start) if run.path.is_file()]
+        paths = [
+            run.path for run in cells(folder, [candidate], start, n_parts) if run.path.is_file()
+        ]
         figures = [json.loads(path.read_text("utf-8")) for path in paths]
         if figures:
             error = mean(of_seed["error"] for of_seed in figures)

@@ -42,8 +42,8 @@ class Run(NamedTuple):
     attacked : bool
     kept : bool
         Whether the net will be needed again, by a `Pair`.
-    fold : int
-        Which training images are held out: 0 the last ones, 1 those before them, and so on.
+    fold : (int, int) or None
+        Which part of how many is held out; None: the last 10,000 training images.
     """
 
     path: Path
@@ -53,7 +53,7 @@ class Run(NamedTuple):
     validate: bool
     attacked: bool
     kept: bool = False
-    fold: int = 0
+    fold: tuple | None = None
 
 
 class Pair(NamedTuple):
@@ -139,9 +139,10 @@ def parts(run, paths, rows):
     X, y = X[:rows], y[:rows]
     if not run.validate:
         return X, y, X_test, y_test, units
-    n = min(N_VALIDATION, len(X) // 5)
-    held_out = np.zeros(len(X), dtype=bool)
-    held_out[len(X) - (run.fold + 1) * n : len(X) - run.fold * n] = True
+    held_out = np.arange(len(X)) >= len(X) - min(N_VALIDATION, len(X) // 5)
+    if run.fold:
+        part, n_parts = run.fold
+        held_out = np.arange(len(X)) * n_parts // len(X) == part
     return X[~held_out], y[~held_out], X[held_out], y[held_out], units
 
 

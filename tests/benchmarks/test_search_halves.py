@@ -1,11 +1,11 @@
-"""Small nets are tried on several folds, each compared with the start on the same images."""
+"""Small nets learn from halves of the images, each compared with the start on the same ones."""
 
 import json
 
 import numpy as np
 import pytest
 
-from benchmarks.reproduction import search_folds
+from benchmarks.reproduction import search_halves
 from benchmarks.reproduction.trials import Run, parts
 
 
@@ -14,30 +14,31 @@ def write(folder, name, error):
     (folder / f"{name}.json").write_text(json.dumps(figures), encoding="utf-8")
 
 
-def test_compares_with_the_start_fold_by_fold(tmp_path, monkeypatch):
-    monkeypatch.setattr(search_folds, "CANDIDATES", [("relu", {}), ("relu", {"lr": 0.1})])
+def test_compares_with_the_start_seed_by_seed(tmp_path, monkeypatch):
+    monkeypatch.setattr(search_halves, "CANDIDATES", [("relu", {}), ("relu", {"lr": 0.1})])
     for name, error in (("relu.s0", 1.0), ("relu.s1", 1.4), ("relu.s2", 9.0)):
         write(tmp_path, name, error)
     write(tmp_path, "relu.lr-0.1.s0", 0.9)
-    assert search_folds.rows_of(tmp_path)[1][:5] == ["relu", "lr 0.1", "0.90", "1", "-0.10"]
+    assert search_halves.rows_of(tmp_path)[1][:5] == ["relu", "lr 0.1", "0.90", "1", "-0.10"]
     write(tmp_path, "relu.lr-0.1.s1", 1.1)
-    better, start = search_folds.rows_of(tmp_path)[1:]
+    better, start = search_halves.rows_of(tmp_path)[1:]
     assert better == ["relu", "lr 0.1", "1.00 ± 0.14", "2", "-0.20 ± 0.10", "0.00 ± 0.00", "10"]
     assert start[1:5] == ["(start)", "3.80 ± 4.51", "3", ""]
 
 
-def test_each_seed_holds_out_a_fold_of_its_own():
+def test_seeds_hold_out_the_halves_in_turn():
     start = {"relu": {"epsilon": 0.1}}
-    runs = search_folds.cells(search_folds.FOLDER, [("relu", {}, 3)], start)
-    assert [(run.seed, run.fold) for run in runs] == [(0, 0), (1, 1), (2, 2)]
+    runs = search_halves.cells(search_halves.FOLDER, [("relu", {}, 3)], start, 2)
+    assert [(run.seed, run.fold) for run in runs] == [(0, (0, 2)), (1, (1, 2)), (2, (0, 2))]
 
 
-@pytest.mark.parametrize("fold", [0, 1, 4])
-def test_folds_are_counted_from_the_end(fold):
+@pytest.mark.parametrize(
+    ("fold", "held"), [(None, slice(80, 100)), ((0, 2), slice(50)), ((2, 4), slice(50, 75))]
+)
+def test_holds_out_a_part(fold, held):
     run = Run(None, "mnist", {}, 0, validate=True, attacked=False, fold=fold)
     X, y, X_held, y_held, _ = parts(run, (("data", "digits"),), 100)
     X_all, y_all, *_ = parts(run._replace(validate=False), (("data", "digits"),), 100)
-    held = slice(80 - 20 * fold, 100 - 20 * fold)
     np.testing.assert_array_equal(X_held, X_all[held])
     np.testing.assert_array_equal(y_held, y_all[held])
     np.testing.assert_array_equal(X, np.delete(X_all, held, axis=0))
@@ -45,10 +46,10 @@ def test_folds_are_counted_from_the_end(fold):
 
 
 def test_kept_results_are_of_the_declared_candidates():
-    declared = [(units, changes, 6) for units, changes in search_folds.CANDIDATES]
-    runs = search_folds.cells(search_folds.FOLDER, declared, search_folds.START)
+    declared = [(units, changes, 8) for units, changes in search_halves.CANDIDATES]
+    runs = search_halves.cells(search_halves.FOLDER, declared, search_halves.START, 2)
     assert len({run.path for run in runs}) == len(runs)
-    assert set(search_folds.FOLDER.glob("*.json")) <= {run.path for run in runs}
+    assert set(search_halves.FOLDER.glob("*.json")) <= {run.path for run in runs}
     for run in runs:
         if run.path.is_file():
             figures = json.loads(run.path.read_text("utf-8"))
