@@ -33,6 +33,7 @@ START = {
     "logistic": search_mnist.START["logistic"] | SMALL | {"lr": 0.003},
 }
 LONG = {"max_epochs": 60, "output": "softmax"}
+SGD = {"optimizer": "SGD", "optimizer__momentum": 0.9, "lr": 0.3}
 
 # (units, what differs), in the order in which they are done.
 CANDIDATES = [
@@ -54,15 +55,17 @@ CANDIDATES = [
     # of the mini-batch, with the average or without. What takes off more than being done does?
     ("relu", LONG | {"hidden_layer_sizes": (400, 400, 400)}),
     ("relu", LONG | DECAY),
+    ("relu", LONG | {"epsilon_unit": "std", "epsilon": 0.4}),
+    ("relu", LONG | SGD),
+    ("relu", LONG | {"criterion__label_smoothing": 0.1}),
     ("relu", LONG | {"initial_scale": 0.4}),
     ("relu", LONG | {"epsilon": 0.12, "clean_weight": 0.3}),
-    ("relu", LONG | {"criterion__label_smoothing": 0.1}),
+    ("logistic", {"max_epochs": 60}),
+    ("logistic", {"max_epochs": 60, "initial_scale": 0.25}),
     ("relu", LONG | {"dropout": 0.2, "input_dropout": 0.1}),
     ("relu", LONG | {"max_norm": 2.0}),
     ("relu", LONG | {"epsilon_ramp": (0.5, 1.5)}),
     ("relu", LONG | {"epsilon": 0.08}),
-    ("logistic", {"max_epochs": 60}),
-    ("logistic", {"max_epochs": 60, "initial_scale": 0.25}),
     ("logistic", {"max_epochs": 60, "hidden_layer_sizes": (400, 400, 400)}),
     ("relu", {"epsilon_spread": (0.0, 2.0)}),
 ]
