@@ -1,17 +1,18 @@
-"""The paper's figures on MNIST, with what the search had chosen: a net for each seed, tested once.
+"""The paper's figures on MNIST, with what a search had chosen: a net for each seed, tested once.
 
     python -m benchmarks.reproduction.final --data PATH/mnist.npz    # goes on where it stopped
 
-``final.json`` has one setting for each kind of units, as changes of where `search_mnist.py`
-starts, and why it was chosen, on validation images alone. It was committed before the first of
-these nets was trained. They learn all training images, are scored once on the test images, and
-write one JSON file each under ``benchmarks/results/reproduction/final/``. Then plain nets, all else
-the same, show what ε does, and the adversarial nets of all seeds answer together, by the mean of
-their probabilities.
+For each round of searching ``final.json`` has one setting for each kind of units, as changes of
+where `search_mnist.py` starts, and why it was chosen, on held-out training images alone. It was
+committed before the first net with it was trained. They learn all training images, are scored once
+on the test images, and write one JSON file each under ``benchmarks/results/reproduction/final/``.
+Then random signs and plain nets, all else the same, show what the direction and ε do, and the
+adversarial nets of all seeds answer together, by the mean of their probabilities.
 """
 
 import argparse
 import json
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from benchmarks.passport import RESULTS, write_json
 from benchmarks.reproduction.callbacks import net_of_cell
-from benchmarks.reproduction.experiments import ADVERSARIAL, PLAIN
+from benchmarks.reproduction.experiments import ADVERSARIAL, PLAIN, SIGNS
 from benchmarks.reproduction.reproduce import slug
 from benchmarks.reproduction.search_mnist import (
     START,
@@ -31,8 +32,9 @@ from benchmarks.reproduction.trials import Run, net_of, parts, percent, place_of
 
 FOLDER = RESULTS / "reproduction/final"
 CHOSEN = json.loads(Path(__file__).with_name("final.json").read_text("utf-8"))
+ROUNDS = tuple(name for name in CHOSEN if name != "seeds")
 # What each method changes of it, in the order in which they are done.
-METHODS = {ADVERSARIAL: {}, PLAIN: {"epsilon": 0.0}}
+METHODS = {ADVERSARIAL: {}, PLAIN: {"epsilon": 0.0}, SIGNS: {"perturbation": "random"}}
 
 
 class Together(NamedTuple):
@@ -48,13 +50,13 @@ class Together(NamedTuple):
     runs: list
 
 
-def nets_of(units, method, folder=FOLDER):
-    """Return the runs of all seeds with the setting for these `units`."""
-    settings = START[units] | CHOSEN["units"][units]["changes"] | METHODS[method]
+def nets_of(of_round, units, method, folder=FOLDER):
+    """Return the runs of all seeds with the setting that a round chose for these `units`."""
+    settings = START[units] | CHOSEN[of_round][units]["changes"] | METHODS[method]
     kept = method == ADVERSARIAL
     return [
         Run(
-            folder / f"{slug(units, method)}.s{seed}.json",
+            folder / of_round / f"{slug(units, method)}.s{seed}.json",
             "mnist",
             on_this_machine(settings),
             seed,
@@ -70,8 +72,10 @@ def finals(folder=FOLDER):
     """Return the runs method by method and seed by seed: a part of them has all kinds of units."""
     return [
         run
-        for method in METHODS
-        for of_seed in zip(*(nets_of(u, method, folder) for u in CHOSEN["units"]), strict=True)
+        for of_round, method in product(ROUNDS, METHODS)
+        for of_seed in zip(
+            *(nets_of(of_round, units, method, folder) for units in CHOSEN[of_round]), strict=True
+        )
         for run in of_seed
     ]
 
@@ -79,8 +83,12 @@ def finals(folder=FOLDER):
 def averages(folder=FOLDER):
     """Return which nets answer together."""
     return [
-        Together(folder / f"{units}.together.json", nets_of(units, ADVERSARIAL, folder))
-        for units in CHOSEN["units"]
+        Together(
+            folder / of_round / f"{units}.together.json",
+            nets_of(of_round, units, ADVERSARIAL, folder),
+        )
+        for of_round in ROUNDS
+        for units in CHOSEN[of_round]
     ]
 
 

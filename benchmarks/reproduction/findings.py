@@ -81,14 +81,15 @@ class Findings:
         seeds = sorted(set.intersection(*(set(of) for of in found.values())))
         return {method: [of[seed] for seed in seeds] for method, of in found.items()}
 
-    def finals(self, units, method=ADVERSARIAL):
-        """Return the figures of each finished seed of the setting that the search chose."""
-        paths = [run.path for run in final.nets_of(units, method, self.folder / "final")]
+    def finals(self, of_round, units, method=ADVERSARIAL):
+        """Return the figures of each finished seed of the setting that a round chose."""
+        runs = final.nets_of(of_round, units, method, self.folder / "final")
+        paths = [run.path for run in runs]
         return [json.loads(path.read_text("utf-8")) for path in paths if path.is_file()]
 
-    def together(self, units):
+    def together(self, of_round, units):
         """Return the error of these nets' mean probabilities, None before all are trained."""
-        path = self.folder / "final" / f"{units}.together.json"
+        path = self.folder / "final" / of_round / f"{units}.together.json"
         return json.loads(path.read_text("utf-8")) if path.is_file() else None
 
     def searched(self, units):

@@ -107,55 +107,63 @@ def on_validation(searched, changes):
 
 
 def final_sentences(findings):
-    """Return whether the paper's figures were reached with the settings that the search chose."""
+    """Return whether the paper's figures were reached with the settings that were searched for."""
     sentences = []
-    for units, of in final.CHOSEN["units"].items():
-        runs, searched = findings.finals(units), findings.searched(units)
-        if not runs:
-            continue
-        figure = OF_THE_PAPER[units, ADVERSARIAL]
-        changes = ", ".join(search_mnist.in_words(of["changes"]))
-        text = (
-            f"With {UNITS[units]} units the search tried {len(searched)} settings and chose "
-            f"{changes}{on_validation(searched, changes)}. Trained on all images, the nets with it "
-            f"have a test error of {over_seeds(runs)} % ({seeds_in_words(runs)}), "
-            f"{compared(runs, figure, 'the paper’s')}"
+    for of_round in final.ROUNDS:
+        for units, of in final.CHOSEN[of_round].items():
+            if runs := findings.finals(of_round, units):
+                figure = OF_THE_PAPER[units, ADVERSARIAL]
+                changes = ", ".join(search_mnist.in_words(of["changes"]))
+                first = of_round == final.ROUNDS[0]
+                found = on_validation(findings.searched(units), changes) if first else ""
+                sentences.append(
+                    f"With {UNITS[units]} units the {of_round} search chose {changes}{found}. "
+                    f"Trained on all images, the nets with it have a test error of "
+                    f"{over_seeds(runs)} % ({seeds_in_words(runs)}), "
+                    f"{compared(runs, figure, 'the paper’s')}: the mark is {reached(runs, figure)}."
+                )
+                sentences += beside_the_finals(findings, of_round, units)
+    if sentences:
+        sentences.append(standard_error_in_words(min(OF_THE_PAPER.values())))
+    return sentences
+
+
+CONTROLS = {PLAIN: "Plain back-propagation", SIGNS: "A step of random signs"}
+
+
+def beside_the_finals(findings, of_round, units):
+    """Return what their controls have, and what all of them have together."""
+    found = {name: findings.finals(of_round, units, method) for method, name in CONTROLS.items()}
+    sentences = [
+        f"{name}, all else the same, has {over_seeds(runs)} % ({seeds_in_words(runs)})."
+        for name, runs in found.items()
+        if runs
+    ]
+    if together := findings.together(of_round, units):
+        sentences.append(
+            f"All {together['n_nets']} adversarial nets together, by the mean of their "
+            f"probabilities, have {together['error']:.2f} %."
         )
-        text += f": the mark is {reached(runs, figure)}."
-        sentences += [text, standard_error_in_words(figure)]
-        if before := findings.runs("mnist", units, ADVERSARIAL):
-            sentences.append(
-                f"The nets of the comparison above have {over_seeds(before)} % "
-                f"({seeds_in_words(before)})."
-            )
-        if control := findings.finals(units, PLAIN):
-            sentences.append(
-                f"Plain back-propagation, all else the same, has {over_seeds(control)} % "
-                f"({seeds_in_words(control)})."
-            )
-        if together := findings.together(units):
-            sentences.append(
-                f"All {together['n_nets']} adversarial nets together, by the mean of their "
-                f"probabilities, have {together['error']:.2f} %."
-            )
     return sentences
 
 
 def final_in_short(findings):
     """Return the same in one sentence; empty before."""
     parts = []
-    for units in final.CHOSEN["units"]:
-        if runs := findings.finals(units):
-            figure = OF_THE_PAPER[units, ADVERSARIAL]
-            parts.append(
-                f"{over_seeds(runs)} % with {UNITS[units]} units ({seeds_in_words(runs)}; the "
-                f"paper’s {figure:.2f} % is {reached(runs, figure)})"
-            )
+    for of_round in final.ROUNDS:
+        for units in final.CHOSEN[of_round]:
+            if runs := findings.finals(of_round, units):
+                figure = OF_THE_PAPER[units, ADVERSARIAL]
+                parts.append(
+                    f"{over_seeds(runs)} % with {UNITS[units]} units after the {of_round} search "
+                    f"({seeds_in_words(runs)}; the paper’s {figure:.2f} % is "
+                    f"{reached(runs, figure)})"
+                )
     if not parts:
         return ""
     return (
-        "After a longer search on these images for how low a single net without dropout comes, "
-        f"nets with what was chosen have a test error of {' and '.join(parts)}."
+        "How low a single net without dropout comes was searched for at greater length, on "
+        f"held-out training images. What was chosen has a test error of {', '.join(parts)}."
     )
 
 

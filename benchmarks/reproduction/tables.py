@@ -69,15 +69,16 @@ def headline_rows(findings):
 
 
 def final_rows(findings):
-    """Return the test errors of the nets with the settings that the search chose."""
+    """Return the test errors of the nets with the settings that each round of searching chose."""
     titles = ("test error (%)", "of each seed", "paper", "training error (%)", "s a net")
-    rows = [["units", "method", *titles]]
-    for units, method in product(final.CHOSEN["units"], final.METHODS):
-        runs = findings.finals(units, method)
+    rows = [["search", "units", "method", *titles]]
+    for of_round, units, method in product(final.ROUNDS, UNITS, final.METHODS):
+        runs = findings.finals(of_round, units, method) if units in final.CHOSEN[of_round] else []
         if runs:
-            row = [UNITS[units], method, over_seeds(runs)]
+            row = [of_round, UNITS[units], method, over_seeds(runs)]
             row += [", ".join(f"{clean(run):.2f}" for run in runs)]
-            row += [f"{OF_THE_PAPER[units, method]:.2f}"]
+            paper = OF_THE_PAPER.get((units, method))
+            row += [f"{paper:.2f}" if paper else "–"]
             row += [over_seeds(runs, lambda run: run["training_error"])]
             rows.append([*row, f"{mean(run['seconds'] for run in runs):.0f}"])
     return rows

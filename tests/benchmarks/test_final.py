@@ -10,7 +10,7 @@ from benchmarks.reproduction import final, findings, search_mnist, sentences, ta
 TINY = {"hidden_layer_sizes": (4,), "lr": 0.01, "batch_size": 50, "max_epochs": 2}
 CHOSEN = {
     "seeds": 2,
-    "units": {
+    "first": {
         "relu": {"changes": {"average": 0.9}, "why": "so"},
         "logistic": {"changes": {"epsilon": 0.2}, "why": "so"},
     },
@@ -21,10 +21,11 @@ CHOSEN = {
 def tiny(monkeypatch, tmp_path_factory):
     """Let two small settings take the place of those that were chosen."""
     monkeypatch.setattr(trials, "NETS", tmp_path_factory.mktemp("nets"))
-    start = {units: TINY | {"activation": units} for units in CHOSEN["units"]}
+    start = {units: TINY | {"activation": units} for units in CHOSEN["first"]}
     monkeypatch.setattr(search_mnist, "START", start)
     monkeypatch.setattr(final, "START", start)
     monkeypatch.setattr(final, "CHOSEN", CHOSEN)
+    monkeypatch.setattr(final, "ROUNDS", ("first",))
 
 
 def read(path):
@@ -34,6 +35,7 @@ def read(path):
 def test_goes_on_where_it_stopped(tiny, tmp_path):
     options = ["--data", "digits", "--rows", "300", "--results", str(tmp_path)]
     final.main([*options, "--at-most", "3"])
+    tmp_path /= "first"
     adversarial = ("relu.adversarial.s0", "logistic.adversarial.s0", "relu.adversarial.s1")
     first = {f"{name}.json" for name in (*adversarial, "relu.together")}
     assert {path.name for path in tmp_path.iterdir()} == first
@@ -41,7 +43,12 @@ def test_goes_on_where_it_stopped(tiny, tmp_path):
     final.main(options)
     names = {path.name for path in tmp_path.iterdir()}
     later = ["logistic.adversarial.s1", "logistic.together"]
-    later += [f"{units}.plain.s{seed}" for units in CHOSEN["units"] for seed in range(2)]
+    later += [
+        f"{units}.{control}.s{seed}"
+        for units in CHOSEN["first"]
+        for control in ("plain", "random-signs")
+        for seed in range(2)
+    ]
     assert names == first | {f"{name}.json" for name in later}
     assert all((tmp_path / name).stat().st_mtime_ns == at for name, at in written.items())
     assert not list(trials.NETS.iterdir())
@@ -70,8 +77,8 @@ def made(folder, errors):
     """Return findings with these test errors of {"UNITS.METHOD": of each seed}."""
     for name, of_seeds in errors.items():
         for seed, error in enumerate(of_seeds):
-            path = folder / "final" / f"{name}.s{seed}.json"
-            path.parent.mkdir(exist_ok=True)
+            path = folder / "final/first" / f"{name}.s{seed}.json"
+            path.parent.mkdir(exist_ok=True, parents=True)
             figures = {"error": error, "training_error": 0.0, "seconds": 10.0}
             path.write_text(json.dumps(figures), encoding="utf-8")
     return findings.Findings(folder)
@@ -91,25 +98,23 @@ def test_sentence_says_whether_the_mark_is_reached(
 ):
     nets = made(tmp_path, {"relu.adversarial": errors})
     sentence, uncertain = sentences.final_sentences(nets)
-    begin = "With rectified linear units the search tried 0 settings and chose average 0.9. Trained"
+    begin = "With rectified linear units the first search chose average 0.9. Trained"
     assert sentence.startswith(begin) and f"a test error of {found}" in sentence
     assert sentence.endswith(f"), {distance} 0.78 %: the mark is {verdict}.")
     assert "an error of 0.78 % a standard error of 0.09." in uncertain
     short = sentences.final_in_short(nets)
     assert found.split("(")[0] in short and short.endswith(f"the paper’s 0.78 % is {verdict}).")
     _, row = tables.final_rows(nets)
-    assert row[:2] == ["rectified linear", "adversarial"] and row[4] == "0.78"
+    assert row[:3] == ["first", "rectified linear", "adversarial"] and row[5] == "0.78"
 
 
 def test_sentences_on_other_nets_beside_them(tiny, tmp_path):
     found = made(tmp_path, {"relu.adversarial": [0.7, 0.72], "relu.plain": [1.2, 1.3]})
-    (tmp_path / "mnist.relu.adversarial.s0.json").write_text('{"error": 0.9}', "utf-8")
-    (tmp_path / "final/relu.together.json").write_text('{"error": 0.6, "n_nets": 2}', "utf-8")
-    *_, before, control, together = sentences.final_sentences(found)
-    assert before.startswith("The nets of the comparison above have 0.90 % (a single seed")
+    (tmp_path / "final/first/relu.together.json").write_text('{"error": 0.6, "n_nets": 2}', "utf-8")
+    _, control, together, _ = sentences.final_sentences(found)
     assert control == "Plain back-propagation, all else the same, has 1.25 ± 0.07 % (2 seeds)."
     assert together.startswith("All 2 adversarial nets together") and "have 0.60 %" in together
-    assert [row[1] for row in tables.final_rows(found)[1:]] == ["adversarial", "plain"]
+    assert [row[2] for row in tables.final_rows(found)[1:]] == ["adversarial", "plain"]
 
 
 def test_sentence_has_the_validation_error_of_the_choice():
@@ -126,17 +131,16 @@ def test_sentence_has_the_validation_error_of_the_choice():
 def test_choice_was_searched():
     """What is trained with five seeds is a candidate that has been tried on validation images."""
     assert final.CHOSEN["seeds"] >= 5
-    for units, of in final.CHOSEN["units"].items():
-        candidate = (units, of["changes"], 1)
-        assert of["why"] and all(
-            run.path.is_file() for run in search_mnist.cells(candidates=[candidate])
-        )
+    for of_round in final.ROUNDS:
+        for units, of in final.CHOSEN[of_round].items():
+            (run,) = search_mnist.cells(candidates=[(units, of["changes"], 1)])
+            assert of["why"] and run.path.is_file()
 
 
 def test_kept_results_are_of_the_chosen_settings():
     """Whoever changes `final.json` has to run it again."""
     runs = {run.path: run for run in final.finals()}
-    assert set(final.FOLDER.glob("*.s*.json")) <= runs.keys()
+    assert set(final.FOLDER.rglob("*.s*.json")) <= runs.keys()
     for path, run in runs.items():
         if path.is_file():
             kept = read(path)
