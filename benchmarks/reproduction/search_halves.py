@@ -27,6 +27,7 @@ from benchmarks.reproduction.search_mnist import (
 
 FOLDER = search_mnist.FOLDER.with_name("search_halves")
 N_PARTS = 2
+MOST_SEEDS = 8
 SMALL = {"hidden_layer_sizes": (400, 400), "max_epochs": 30}
 START = {
     "relu": search_mnist.START["relu"] | SMALL | {"epsilon": 0.1},
@@ -89,14 +90,19 @@ def difference(one, start):
     return f"{mean(found):+.2f} ± {stdev(found) / sqrt(len(found)):.2f}"
 
 
+def of_units(units, folder=FOLDER):
+    """Return what was tried for the `units`, the lowest error first, and the start, if it was."""
+    candidates = [(u, changes, MOST_SEEDS) for u, changes in CANDIDATES if u == units]
+    found = tried(folder, candidates, START, N_PARTS)
+    return found, next((one for one in found if not one.changes), None)
+
+
 def rows_of(folder=FOLDER):
     """Return a row for each candidate that was tried, the lowest error first."""
     titles = ("error (%)", "seeds", "difference", "training error (%)", "s")
     rows = [["units", "what differs", *titles]]
     for units in START:
-        candidates = [(u, changes, 8) for u, changes in CANDIDATES if u == units]
-        found = tried(folder, candidates, START, N_PARTS)
-        start = next((one for one in found if not one.changes), None)
+        found, start = of_units(units, folder)
         for one in found:
             errors = errors_of(one)
             against = difference(one, start) if start and one.changes else ""

@@ -4,7 +4,7 @@ from math import sqrt
 from statistics import mean
 
 from benchmarks.harness import mean_in_words
-from benchmarks.reproduction import final, search_mnist
+from benchmarks.reproduction import final, search_halves, search_mnist
 from benchmarks.reproduction.experiments import (
     ADVERSARIAL,
     DROPOUT,
@@ -125,6 +125,21 @@ def final_sentences(findings):
                 sentences += beside_the_finals(findings, of_round, units)
     if sentences:
         sentences.append(standard_error_in_words(min(OF_THE_PAPER.values())))
+    return sentences
+
+
+def halves_sentences(findings):
+    """Return which of the small nets has the lowest error, and by how much."""
+    sentences = []
+    for units in search_halves.START:
+        found, start = search_halves.of_units(units, findings.folder / "search_halves")
+        if start and len(found) > 1:
+            best = found[0]
+            sentences.append(
+                f"With {UNITS[units]} units the lowest error of {len(found)} settings is "
+                f"{mean_in_words(best.of('error'))} % ({best.changes or 'the start'}); the start has "
+                f"{mean_in_words(start.of('error'))} %."
+            )
     return sentences
 
 
@@ -279,6 +294,7 @@ def epsilon_sentences(findings):
 SENTENCES = {
     "mnist": mnist_sentences,
     "final": final_sentences,
+    "halves": halves_sentences,
     "resistance": resistance_sentences,
     "transfer": transfer_sentences,
     "cifar": cifar_sentences,

@@ -3,7 +3,7 @@
 from itertools import product
 from statistics import mean
 
-from benchmarks.reproduction import final, search_mnist
+from benchmarks.reproduction import final, search_halves, search_mnist
 from benchmarks.reproduction.experiments import (
     ADVERSARIAL,
     EPSILONS,
@@ -90,6 +90,12 @@ def search_rows(findings):
     return [rows[0], *([UNITS[units], *row] for units, *row in rows[1:])]
 
 
+def halves_rows(findings):
+    """Return the errors of all small nets, each half of the training images scored by the other."""
+    rows = search_halves.rows_of(findings.folder / "search_halves")
+    return [rows[0], *([UNITS[units], *row] for units, *row in rows[1:])]
+
+
 def resistance_rows(findings, bounds):
     """Return the errors under attack of the nets for MNIST, bounded to [0, 1] or not."""
     attacks = [f"FGSM {epsilon:g}" for epsilon in FGSM_EPSILONS] + ["PGD 0.1"]
@@ -164,6 +170,7 @@ TABLES = {
     "mnist": lambda f: error_rows(f, "mnist"),
     "final": final_rows,
     "search": search_rows,
+    "halves": halves_rows,
     "resistance clipped": lambda f: resistance_rows(f, "clipped"),
     "resistance not clipped": lambda f: resistance_rows(f, "not clipped"),
     "transfer": transfer_rows,
