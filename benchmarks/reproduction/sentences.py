@@ -137,8 +137,8 @@ def halves_sentences(findings):
             best = found[0]
             sentences.append(
                 f"With {UNITS[units]} units the lowest error of {len(found)} settings is "
-                f"{mean_in_words(best.of('error'))} % ({best.changes or 'the start'}); the start has "
-                f"{mean_in_words(start.of('error'))} %."
+                f"{mean_in_words(best.of('error'))} % ({best.changes or 'the start'}); the start "
+                f"has {mean_in_words(start.of('error'))} %."
             )
     return sentences
 
