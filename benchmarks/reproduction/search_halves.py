@@ -64,14 +64,21 @@ CANDIDATES = [
     ("logistic", {"max_epochs": 60}),
     ("relu", LONG | {"epsilon": 0.06}),
     ("logistic", {"max_epochs": 60, "initial_scale": 0.25}),
-    ("relu", LONG | {"n_nets": 5}),
-    ("relu", LONG | {"n_nets": 5, "epsilon": 0.06}),
-    ("relu", LONG | {"random_start": 0.5}),
-    ("relu", LONG | {"n_nets": 5, "epsilon": 0.06, "dropout": 0.2, "input_dropout": 0.1}),
+    # Smaller initial weights help logistic units as nothing else does, and a smaller ε does not
+    # help rectified linear ones: still smaller weights, those for ReLU, and a larger ε.
+    ("logistic", {"max_epochs": 60, "initial_scale": 0.1}),
     ("relu", LONG | {"initial_scale": 0.4}),
+    ("logistic", {"max_epochs": 60, "initial_scale": 0.25, "epsilon": 0.1}),
+    ("relu", LONG | {"epsilon": 0.12}),
+    ("logistic", {"max_epochs": 60, "initial_scale": 0.25, "lr": 0.001}),
+    ("relu", LONG | {"epsilon": 0.12, "initial_scale": 0.4}),
+    ("logistic", {"max_epochs": 60, "initial_scale": 0.25, "batch_size": 32}),
+    ("relu", LONG | {"random_start": 0.5}),
     ("relu", LONG | {"epsilon": 0.12, "clean_weight": 0.3}),
     ("relu", LONG | {"criterion__label_smoothing": 0.1}),
     ("relu", LONG | {"dropout": 0.2, "input_dropout": 0.1}),
+    ("relu", LONG | {"n_nets": 5}),
+    ("relu", LONG | {"n_nets": 5, "epsilon": 0.06, "dropout": 0.2, "input_dropout": 0.1}),
     ("relu", {"epsilon_spread": (0.0, 2.0)}),
 ]
 
