@@ -33,6 +33,7 @@ from benchmarks.reproduction.trials import Run, net_of, parts, percent, place_of
 FOLDER = RESULTS / "reproduction/final"
 CHOSEN = json.loads(Path(__file__).with_name("final.json").read_text("utf-8"))
 ROUNDS = tuple(name for name in CHOSEN if name != "seeds")
+UNITS = tuple(CHOSEN[ROUNDS[0]])
 # What each method changes of it, in the order in which they are done.
 METHODS = {ADVERSARIAL: {}, PLAIN: {"epsilon": 0.0}, SIGNS: {"perturbation": "random"}}
 
@@ -107,8 +108,14 @@ def do_average(together, paths, rows):
 def main(argv=None):
     """Do what is not yet done; `argv` takes the place of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--search", nargs="*", default=ROUNDS, help="whose choices (default: all)")
+    parser.add_argument("--units", nargs="*", default=UNITS, help="of which nets (default: all)")
     given = add_options(parser, FOLDER).parse_args(argv)
-    do_unfinished(finals(given.results), given)
+
+    def asked(path):
+        return path.parent.name in given.search and path.name.split(".")[0] in given.units
+
+    do_unfinished([run for run in finals(given.results) if asked(run.path)], given)
     for together in averages(given.results):
         done = all(run.path.is_file() for run in together.runs)
         if done and not together.path.is_file():

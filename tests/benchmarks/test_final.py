@@ -5,7 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.reproduction import final, findings, search_mnist, sentences, tables, trials
+from benchmarks.reproduction import (
+    final,
+    findings,
+    search_halves,
+    search_mnist,
+    sentences,
+    tables,
+    trials,
+)
 
 TINY = {"hidden_layer_sizes": (4,), "lr": 0.01, "batch_size": 50, "max_epochs": 2}
 CHOSEN = {
@@ -131,10 +139,22 @@ def test_sentence_has_the_validation_error_of_the_choice():
 def test_choice_was_searched():
     """What is trained with five seeds is a candidate that has been tried on validation images."""
     assert final.CHOSEN["seeds"] >= 5
-    for of_round in final.ROUNDS:
-        for units, of in final.CHOSEN[of_round].items():
-            (run,) = search_mnist.cells(candidates=[(units, of["changes"], 1)])
-            assert of["why"] and run.path.is_file()
+    for units, of in final.CHOSEN["first"].items():
+        (run,) = search_mnist.cells(candidates=[(units, of["changes"], 1)])
+        assert of["why"] and run.path.is_file()
+    size = {"hidden_layer_sizes", "max_epochs"}
+    for units, of in final.CHOSEN["second"].items():
+        chosen = search_mnist.START[units] | of["changes"]
+        found = [
+            figures["settings"]
+            for one in search_halves.of_units(units)[0]
+            for figures in one.figures
+        ]
+        assert of["why"] and any(
+            settings.keys() == chosen.keys()
+            and all(settings[name] == chosen[name] for name in chosen.keys() - size - {"amp"})
+            for settings in found
+        )
 
 
 def test_kept_results_are_of_the_chosen_settings():
