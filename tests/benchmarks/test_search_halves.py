@@ -55,3 +55,8 @@ def test_kept_results_are_of_the_declared_candidates():
             figures = json.loads(run.path.read_text("utf-8"))
             settings = json.loads(json.dumps(run.settings)) | {"amp": figures["settings"]["amp"]}
             assert figures["settings"] == settings and figures["seed"] == run.seed, run.path.name
+
+
+def test_kept_table_is_that_of_the_files():
+    text = (search_halves.FOLDER / "README.md").read_text("utf-8")
+    assert search_halves.markdown(search_halves.rows_of()) in text
