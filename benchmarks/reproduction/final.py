@@ -110,12 +110,14 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--search", nargs="*", default=ROUNDS, help="whose choices (default: all)")
     parser.add_argument("--units", nargs="*", default=UNITS, help="of which nets (default: all)")
+    parser.add_argument("--seeds", type=int, default=CHOSEN["seeds"], help="of each net")
     given = add_options(parser, FOLDER).parse_args(argv)
 
     def asked(path):
         return path.parent.name in given.search and path.name.split(".")[0] in given.units
 
-    do_unfinished([run for run in finals(given.results) if asked(run.path)], given)
+    runs = [run for run in finals(given.results) if asked(run.path) and run.seed < given.seeds]
+    do_unfinished(runs, given)
     for together in averages(given.results):
         done = all(run.path.is_file() for run in together.runs)
         if done and not together.path.is_file():

@@ -232,7 +232,7 @@ def cifar_sentences(findings):
     similar = theirs > 0 and 0.5 <= ours / theirs <= 2
     return [
         f"Against {over_seeds(plain)} % of plain back-propagation ({seeds_in_words(plain)}) the "
-        "test error falls by "
+        "test error is lower (below zero: higher) by "
         + ", ".join(f"{mean_in_words(gain)} points with {m}" for m, gain in gained.items())
         + ".",
         f"The claim {verdict(similar, plain)}, if similar means a gain in test error from half to "
