@@ -31,6 +31,7 @@ NEIGHBOURS = {
     "the paper": (0.78, PAPER),
     "maxout with adversarial training": (0.782, "arXiv:1412.6572"),
     "virtual adversarial training": (0.64, "arXiv:1507.00677"),
+    "the ladder network": (0.57, "arXiv:1507.02672"),
 }
 # Errors in percent on examples made by FGSM, ε = 0.25, against the other one of two maxout nets.
 OF_MAXOUT = {"to the adversarial net": 19.6, "to the plain net": 40.9, "source": "arXiv:1412.6572"}

@@ -1,5 +1,6 @@
 """What was found, in sentences: each claim with its verdict."""
 
+from itertools import product
 from math import sqrt
 from statistics import mean
 
@@ -163,22 +164,28 @@ def beside_the_finals(findings, of_round, units):
 
 
 def final_in_short(findings):
-    """Return the same in one sentence; empty before."""
-    parts = []
-    for of_round in final.ROUNDS:
-        for units in final.CHOSEN[of_round]:
-            if runs := findings.finals(of_round, units):
-                figure = OF_THE_PAPER[units, ADVERSARIAL]
-                parts.append(
-                    f"{over_seeds(runs)} % with {UNITS[units]} units after the {of_round} search "
-                    f"({seeds_in_words(runs)}; the paper’s {figure:.2f} % is "
-                    f"{reached(runs, figure)})"
-                )
-    if not parts:
+    """Return the same in short; empty before."""
+    sentences = []
+    for units in UNITS:
+        found = {
+            of_round: runs
+            for of_round in final.ROUNDS
+            if units in final.CHOSEN[of_round] and (runs := findings.finals(of_round, units))
+        }
+        if found:
+            figure = OF_THE_PAPER[units, ADVERSARIAL]
+            after = [
+                f"{over_seeds(runs)} % after the {of_round} search ({seeds_in_words(runs)}; the "
+                f"paper’s {figure:.2f} % is {reached(runs, figure)})"
+                for of_round, runs in found.items()
+            ]
+            sentences.append(f"With {UNITS[units]} units it is {' and '.join(after)}.")
+    if not sentences:
         return ""
     return (
-        "How low a single net without dropout comes was searched for at greater length, on "
-        f"held-out training images. What was chosen has a test error of {', '.join(parts)}."
+        "What error a single net without dropout comes down to was searched for at greater length, "
+        "on held-out training images; a second search began when the test errors of the first "
+        "one’s choice were known. " + " ".join(sentences)
     )
 
 
@@ -259,6 +266,18 @@ def beyond_sentences(findings):
                 f"validation images. Its test error, {over_seeds(runs)} % "
                 f"({seeds_in_words(runs)}), is {'; '.join(marks)}."
             )
+    together = [
+        (found["error"], of_round, units, found["n_nets"])
+        for of_round, units in product(final.ROUNDS, UNITS)
+        if (found := findings.together(of_round, units))
+    ]
+    if together:
+        error, of_round, units, n_nets = min(together)
+        sentences.append(
+            f"Of nets that answer together, by the mean of their probabilities, the {n_nets} with "
+            f"{UNITS[units]} units that the {of_round} search chose have the lowest test error, "
+            f"{error:.2f} %."
+        )
     return sentences
 
 
