@@ -1,8 +1,10 @@
 """Settings that `AdvBPClassifier` does not have, for the searches: callbacks do what they say."""
 
+from functools import partial
+
 import numpy as np
 import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, Initializer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sk_advbp import AdvBPClassifier
@@ -64,42 +66,15 @@ class EpsilonSpread(Callback):
             net._displace.keywords["epsilon"] = self.full_ * self.draw_(self.low, self.high)
 
 
-class InitialScale(Callback):
-    """Begin with a multiple of the usual initial weights."""
-
-    def __init__(self, factor):
-        self.factor = factor
-
-    def on_train_begin(self, net, **kwargs):
-        """Scale those of the hidden layers."""
-        for layer in net.module_.layers[:-1]:
-            layer.weight.data.mul_(self.factor)
+def scale(weights, factor):
+    """Multiply the `weights`."""
+    weights.data.mul_(factor)
 
 
-class MaxNorm(Callback):
-    """Keep the incoming weights of every unit within a ball of the `radius`."""
-
-    def __init__(self, radius):
-        self.radius = radius
-
-    def on_batch_end(self, net, training, **kwargs):
-        """Project what this step moved out of it."""
-        if training:
-            for weights in net.module_.parameters():
-                if weights.ndim == 2:
-                    weights.data.renorm_(2, 0, self.radius)
+OF_CALLBACKS = {"average": Averaging, "epsilon_ramp": EpsilonRamp, "epsilon_spread": EpsilonSpread}
 
 
-OF_CALLBACKS = {
-    "average": Averaging,
-    "epsilon_ramp": EpsilonRamp,
-    "epsilon_spread": EpsilonSpread,
-    "initial_scale": InitialScale,
-    "max_norm": MaxNorm,
-}
-
-
-def net_of_cell(**settings):
+def net_of_cell(initial_scale=None, **settings):
     """Return the classifier of a cell: what it does not offer is done by callbacks."""
     given = {name: settings.pop(name) for name in OF_CALLBACKS.keys() & settings.keys()}
     callbacks = [
@@ -107,6 +82,9 @@ def net_of_cell(**settings):
         for name, build in OF_CALLBACKS.items()
         if name in given
     ]
+    if initial_scale:
+        hidden = [f"layers.{i}.weight" for i in range(len(settings["hidden_layer_sizes"]))]
+        callbacks.append(Initializer(hidden, fn=partial(scale, factor=initial_scale)))
     if "optimizer" in settings:
         settings["optimizer"] = getattr(torch.optim, settings["optimizer"])
     return AdvBPClassifier(**settings, callbacks=callbacks)
