@@ -228,6 +228,12 @@ def transfer_sentences(findings):
     return sentences
 
 
+def change_in_words(gained):
+    """Return by how much an error changes, which falls by what is gained."""
+    change = [0.0 - gain for gain in gained]
+    return ("+" if mean(change) > 0 else "") + mean_in_words(change)
+
+
 def cifar_sentences(findings):
     """Return what the runs say of the likeness to dropout on CIFAR-10."""
     runs = findings.pairs("cifar", "relu", EXPERIMENTS["cifar"].methods)
@@ -239,11 +245,12 @@ def cifar_sentences(findings):
     similar = theirs > 0 and 0.5 <= ours / theirs <= 2
     return [
         f"Against {over_seeds(plain)} % of plain back-propagation ({seeds_in_words(plain)}) the "
-        "test error is lower (below zero: higher) by "
-        + ", ".join(f"{mean_in_words(gain)} points with {m}" for m, gain in gained.items())
+        "test error changes by "
+        + ", ".join(f"{change_in_words(gain)} points with {m}" for m, gain in gained.items())
         + ".",
         f"The claim {verdict(similar, plain)}, if similar means a gain in test error from half to "
-        "twice that of dropout.",
+        "twice that of dropout."
+        + (" Dropout itself gains nothing over plain back-propagation." if theirs <= 0 else ""),
         "The test error is above the training error by "
         + ", ".join(f"{over_seeds(of, gap)} points with {method}" for method, of in runs.items())
         + ".",

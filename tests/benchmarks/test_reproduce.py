@@ -184,10 +184,18 @@ def test_sentences_on_cifar(tmp_path, adversarial, verdict):
     of_method["adversarial and dropout"] = 35
     errors = {("cifar", "relu", m): [error, error + 1] for m, error in of_method.items()}
     gains, claim, gap = sentences.cifar_sentences(made(tmp_path, errors))
-    assert "Against 40.50 ± 0.71 %" in gains and "4.00 ± 0.00 points with dropout" in gains
+    assert "Against 40.50 ± 0.71 %" in gains and "-4.00 ± 0.00 points with dropout" in gains
     assert f"The claim {verdict}," in claim
-    assert f"{40 - adversarial:.2f} ± 0.00 points with adversarial," in gains
+    assert f"{adversarial - 40:+.2f} ± 0.00 points with adversarial," in gains
     assert "by 40.50 ± 0.71 points with plain, 36.50 ± 0.71 points with dropout," in gap
+
+
+def test_says_where_dropout_gains_nothing(tmp_path):
+    errors = {("cifar", "relu", m): [40, 41] for m in (PLAIN, SIGNS, "adversarial and dropout")}
+    errors |= {("cifar", "relu", m): [41, 42] for m in ("dropout", ADVERSARIAL)}
+    gains, claim, _ = sentences.cifar_sentences(made(tmp_path, errors))
+    assert "changes by +1.00 ± 0.00 points with dropout" in gains
+    assert "does not hold" in claim and claim.endswith("gains nothing over plain back-propagation.")
 
 
 def test_sentence_on_epsilon(tmp_path):
