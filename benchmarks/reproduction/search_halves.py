@@ -10,8 +10,7 @@ is the difference to `START` of the same seeds. The test images are never used.
 """
 
 import argparse
-from math import sqrt
-from statistics import mean, stdev
+from statistics import mean
 
 from benchmarks.harness import markdown, mean_in_words
 from benchmarks.reproduction import search_mnist
@@ -24,6 +23,7 @@ from benchmarks.reproduction.search_mnist import (
     in_words,
     tried,
 )
+from benchmarks.tables import summary
 
 FOLDER = search_mnist.FOLDER.with_name("search_halves")
 N_PARTS = 2
@@ -89,18 +89,12 @@ CANDIDATES = [
 ]
 
 
-def errors_of(one):
-    """Return the errors of a candidate, seed by seed."""
-    return {figures["seed"]: figures["error"] for figures in one.figures}
-
-
-def difference(one, start):
+def above(one, start):
     """Return by how many points, seed by seed, the error is above that of `start`, in words."""
-    ours, theirs = errors_of(one), errors_of(start)
-    found = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
-    if len(found) < 2:
-        return "".join(f"{difference:+.2f}" for difference in found)
-    return f"{mean(found):+.2f} ± {stdev(found) / sqrt(len(found)):.2f}"
+    ours, theirs = (dict(zip(of.of("seed"), of.of("error"), strict=True)) for of in (one, start))
+    shared = sorted(ours.keys() & theirs.keys())
+    found = summary.difference(*([errors[seed] for seed in shared] for errors in (ours, theirs)))
+    return summary.in_words(found, 2)
 
 
 def of_units(units, folder=FOLDER):
@@ -117,10 +111,9 @@ def rows_of(folder=FOLDER):
     for units in START:
         found, start = of_units(units, folder)
         for one in found:
-            errors = errors_of(one)
-            against = difference(one, start) if start and one.changes else ""
-            row = [units, one.changes or "(start)", mean_in_words(list(errors.values()))]
-            row += [f"{len(errors)}", against, mean_in_words(one.of("training_error"))]
+            against = above(one, start) if start and one.changes else ""
+            row = [units, one.changes or "(start)", mean_in_words(one.of("error"))]
+            row += [f"{len(one.figures)}", against, mean_in_words(one.of("training_error"))]
             rows.append([*row, f"{mean(one.of('seconds')):.0f}"])
     return rows
 

@@ -84,15 +84,9 @@ def final_rows(findings):
     return rows
 
 
-def search_rows(findings):
-    """Return the validation errors of all that the search tried."""
-    rows = search_mnist.rows_of(findings.folder / "search")
-    return [rows[0], *([UNITS[units], *row] for units, *row in rows[1:])]
-
-
-def halves_rows(findings):
-    """Return the errors of all small nets, each half of the training images scored by the other."""
-    rows = search_halves.rows_of(findings.folder / "search_halves")
+def searched_rows(findings, search):
+    """Return the errors on held-out training images of all that a `search` tried."""
+    rows = search.rows_of(findings.folder / search.FOLDER.name)
     return [rows[0], *([UNITS[units], *row] for units, *row in rows[1:])]
 
 
@@ -169,8 +163,8 @@ TABLES = {
     "headline": headline_rows,
     "mnist": lambda f: error_rows(f, "mnist"),
     "final": final_rows,
-    "search": search_rows,
-    "halves": halves_rows,
+    "search": lambda f: searched_rows(f, search_mnist),
+    "halves": lambda f: searched_rows(f, search_halves),
     "resistance clipped": lambda f: resistance_rows(f, "clipped"),
     "resistance not clipped": lambda f: resistance_rows(f, "not clipped"),
     "transfer": transfer_rows,
