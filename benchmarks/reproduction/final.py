@@ -33,7 +33,6 @@ from benchmarks.reproduction.trials import Run, net_of, parts, percent, place_of
 FOLDER = RESULTS / "reproduction/final"
 CHOSEN = json.loads(Path(__file__).with_name("final.json").read_text("utf-8"))
 ROUNDS = tuple(name for name in CHOSEN if name != "seeds")
-UNITS = tuple(CHOSEN[ROUNDS[0]])
 # What each method changes of it, in the order in which they are done.
 METHODS = {ADVERSARIAL: {}, PLAIN: {"epsilon": 0.0}, SIGNS: {"perturbation": "random"}}
 
@@ -69,13 +68,21 @@ def nets_of(of_round, units, method, folder=FOLDER):
     ]
 
 
-def finals(folder=FOLDER):
-    """Return the runs method by method and seed by seed: a part of them has all kinds of units."""
+def finals(folder=FOLDER, of_rounds=None, of_units=None):
+    """Return the runs method by method and seed by seed: a part of them has all kinds of units.
+
+    Of all rounds and units, or of those that are named.
+    """
     return [
         run
-        for of_round, method in product(ROUNDS, METHODS)
+        for of_round, method in product(of_rounds or ROUNDS, METHODS)
         for of_seed in zip(
-            *(nets_of(of_round, units, method, folder) for units in CHOSEN[of_round]), strict=True
+            *(
+                nets_of(of_round, units, method, folder)
+                for units in CHOSEN[of_round]
+                if not of_units or units in of_units
+            ),
+            strict=True,
         )
         for run in of_seed
     ]
@@ -108,16 +115,12 @@ def do_average(together, paths, rows):
 def main(argv=None):
     """Do what is not yet done; `argv` takes the place of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--search", nargs="*", default=ROUNDS, help="whose choices (default: all)")
-    parser.add_argument("--units", nargs="*", default=UNITS, help="of which nets (default: all)")
+    parser.add_argument("--search", nargs="*", choices=ROUNDS, help="whose choices (default: all)")
+    parser.add_argument("--units", nargs="*", help="of which nets (default: all)")
     parser.add_argument("--seeds", type=int, default=CHOSEN["seeds"], help="of each net")
     given = add_options(parser, FOLDER).parse_args(argv)
-
-    def asked(path):
-        return path.parent.name in given.search and path.name.split(".")[0] in given.units
-
-    runs = [run for run in finals(given.results) if asked(run.path) and run.seed < given.seeds]
-    do_unfinished(runs, given)
+    runs = finals(given.results, given.search, given.units)
+    do_unfinished([run for run in runs if run.seed < given.seeds], given)
     for together in averages(given.results):
         done = all(run.path.is_file() for run in together.runs)
         if done and not together.path.is_file():
