@@ -94,6 +94,8 @@ MNIST_METHODS = {
 }
 MNIST_BOTH = {BOTH: Method({"epsilon": 0.08, "input_dropout": 0.1}, {"dropout": (0.2, 0.5)})}
 
+CIFAR_NET = ADAM | {"hidden_layer_sizes": (1000,) * 3, "activation": "relu", "lr": 0.0003}
+
 EPSILONS = (0.0, 0.02, 0.05, 0.08, 0.12, 0.2, 0.3)
 
 L2 = {"norm": "l2", "epsilon": 2.0}
@@ -120,13 +122,7 @@ EXPERIMENTS = {
     # epochs whatever regularises looks bad: all candidates have the full number. The best ε had
     # then been the largest, 0.016: each method was given one candidate more, the last in its grid.
     "cifar": Experiment(
-        {
-            "relu": Net(
-                "cifar",
-                ADAM | {"hidden_layer_sizes": (1000,) * 3, "activation": "relu", "lr": 0.0003},
-                epochs=(24,),
-            )
-        },
+        {"relu": Net("cifar", CIFAR_NET, epochs=(24,))},
         {
             PLAIN: Method(
                 {"epsilon": 0.0}, {"optimizer__weight_decay": (0.0, 0.0001, 0.001, 0.003)}
@@ -139,6 +135,18 @@ EXPERIMENTS = {
             BOTH: Method(
                 {"epsilon": 0.004, "input_dropout": 0.1}, {"dropout": (0.1, 0.25, 0.5, 0.17)}
             ),
+        },
+    ),
+    # The same net on whitened columns, ε in their own units; and each method in twice the epochs.
+    "cifar zca": Experiment(
+        {"relu": Net("cifar zca", CIFAR_NET, epochs=(24, 48))},
+        {
+            PLAIN: Method({"epsilon": 0.0}, {"optimizer__weight_decay": (0.0, 0.001, 0.003, 0.01)}),
+            DROPOUT: Method(
+                {"epsilon": 0.0, "input_dropout": 0.1}, {"dropout": (0.1, 0.25, 0.5, 0.17)}
+            ),
+            ADVERSARIAL: Method({}, {"epsilon": (0.01, 0.02, 0.04, 0.08)}),
+            SIGNS: Method({"perturbation": "random"}, control_of=ADVERSARIAL),
         },
     ),
     # The lowest error on permutation-invariant MNIST, by whatever the classifier offers.
