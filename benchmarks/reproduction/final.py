@@ -20,14 +20,10 @@ import numpy as np
 
 from benchmarks.passport import RESULTS, write_json
 from benchmarks.reproduction.callbacks import net_of_cell
+from benchmarks.reproduction.cells import add_options, do_unfinished, on_this_machine
 from benchmarks.reproduction.experiments import ADVERSARIAL, PLAIN, SIGNS
 from benchmarks.reproduction.reproduce import slug
-from benchmarks.reproduction.search_mnist import (
-    START,
-    add_options,
-    do_unfinished,
-    on_this_machine,
-)
+from benchmarks.reproduction.search_mnist import START
 from benchmarks.reproduction.trials import Run, net_of, parts, percent, place_of
 
 FOLDER = RESULTS / "reproduction/final"

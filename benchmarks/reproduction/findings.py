@@ -95,7 +95,8 @@ class Findings:
 
     def searched(self, units):
         """Return what the search tried for the `units`, the lowest error first."""
-        return [one for one in search_mnist.tried(self.folder / "search") if one.units == units]
+        found = search_mnist.search(self.folder / "search").tried()
+        return [one for one in found if one.units == units]
 
     def passports(self):
         """Return where all figures come from: (commits, processors, dates, versions)."""

@@ -14,15 +14,8 @@ from statistics import mean
 
 from benchmarks.harness import markdown, mean_in_words
 from benchmarks.reproduction import search_mnist
-from benchmarks.reproduction.search_mnist import (
-    AVERAGED,
-    DECAY,
-    add_options,
-    cells,
-    do_unfinished,
-    in_words,
-    tried,
-)
+from benchmarks.reproduction.cells import Search, add_options, do_unfinished, in_words
+from benchmarks.reproduction.search_mnist import AVERAGED, DECAY
 from benchmarks.tables import summary
 
 FOLDER = search_mnist.FOLDER.with_name("search_halves")
@@ -89,6 +82,16 @@ CANDIDATES = [
 ]
 
 
+def search(folder=FOLDER, n_seeds=MOST_SEEDS, only=""):
+    """Return the search for the candidates whose words have `only`."""
+    candidates = [
+        (units, changes, n_seeds)
+        for units, changes in CANDIDATES
+        if only in ", ".join([units, *in_words(changes)])
+    ]
+    return Search(folder, candidates, START, N_PARTS)
+
+
 def above(one, start):
     """Return by how many points, seed by seed, the error is above that of `start`, in words."""
     ours, theirs = (dict(zip(of.of("seed"), of.of("error"), strict=True)) for of in (one, start))
@@ -99,8 +102,7 @@ def above(one, start):
 
 def of_units(units, folder=FOLDER):
     """Return what was tried for the `units`, the lowest error first, and the start, if it was."""
-    candidates = [(u, changes, MOST_SEEDS) for u, changes in CANDIDATES if u == units]
-    found = tried(folder, candidates, START, N_PARTS)
+    found = [one for one in search(folder).tried() if one.units == units]
     return found, next((one for one in found if not one.changes), None)
 
 
@@ -123,15 +125,10 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--table", action="store_true", help="only print what was found")
     parser.add_argument("--seeds", type=int, default=4, help="of each candidate")
-    parser.add_argument("--only", help="candidates whose words have this")
+    parser.add_argument("--only", default="", help="candidates whose words have this")
     given = add_options(parser, FOLDER).parse_args(argv)
     if not given.table:
-        candidates = [
-            (units, changes, given.seeds)
-            for units, changes in CANDIDATES
-            if not given.only or given.only in ", ".join([units, *in_words(changes)])
-        ]
-        do_unfinished(cells(given.results, candidates, START, N_PARTS), given)
+        do_unfinished(search(given.results, given.seeds, given.only).cells(), given)
     print(markdown(rows_of(given.results)))
 
 

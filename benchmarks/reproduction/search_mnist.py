@@ -11,18 +11,12 @@ and why.
 """
 
 import argparse
-import json
-from pathlib import Path
 from statistics import mean
-from typing import NamedTuple
 
 from benchmarks.harness import markdown, mean_in_words
-from benchmarks.passport import RESULTS, ROOT
-from benchmarks.reproduction.callbacks import net_of_cell
+from benchmarks.passport import RESULTS
+from benchmarks.reproduction.cells import Search, add_options, do_unfinished
 from benchmarks.reproduction.experiments import ADAM
-from benchmarks.reproduction.reproduce import slug
-from benchmarks.reproduction.trials import Run, do
-from sk_advbp.core.precision import has_bfloat16_products
 
 FOLDER = RESULTS / "reproduction/search"
 
@@ -76,86 +70,18 @@ CANDIDATES = [
 ]
 
 
-def in_words(changes):
-    """Return each setting that differs and its value, without what only says of which kind."""
-    words = []
-    for name, value in changes.items():
-        if value is not True:
-            short = "x".join(map(str, value)) if isinstance(value, (tuple, list)) else value
-            words.append(f"{name.removeprefix('optimizer__')} {short}")
-    return words
-
-
-def on_this_machine(settings):
-    """Return `settings` in bfloat16 where this machine has products in it: elsewhere it is slow."""
-    return settings | {"amp": has_bfloat16_products("cpu")}
-
-
-def cells(folder=FOLDER, candidates=None, start=None, n_parts=None):
-    """Return the runs of the search, in their order.
-
-    Of so many parts of the training images the seeds hold out one in turn; None: the last 10,000.
-    """
-    return [
-        Run(
-            folder / f"{slug(units, *in_words(changes))}.s{seed}.json",
-            "mnist",
-            on_this_machine((start or START)[units] | changes),
-            seed,
-            validate=True,
-            attacked=False,
-            fold=n_parts and (seed % n_parts, n_parts),
-        )
-        for units, changes, n_seeds in (CANDIDATES if candidates is None else candidates)
-        for seed in range(n_seeds)
-    ]
-
-
 # ---- what was found ------------------------------------------------------------------
 
 
-class Tried(NamedTuple):
-    """A candidate of which a cell is finished, and the figures of each seed.
-
-    Attributes
-    ----------
-    units : str
-    error : float
-        The mean over seeds, in percent.
-    changes : str
-        What differs from `START`, in words.
-    figures : list of dict
-    """
-
-    units: str
-    error: float
-    changes: str
-    figures: list
-
-    def of(self, name):
-        """Return one of the figures, seed by seed."""
-        return [figures[name] for figures in self.figures]
+def search(folder=FOLDER):
+    """Return the search whose files are in `folder`."""
+    return Search(folder, CANDIDATES, START)
 
 
-def tried(folder=FOLDER, candidates=None, start=None, n_parts=None):
-    """Return the candidates of which a cell is finished, the lowest error first."""
-    found = []
-    for candidate in CANDIDATES if candidates is None else candidates:
-        units, changes, _ = candidate
-        paths = [
-            run.path for run in cells(folder, [candidate], start, n_parts) if run.path.is_file()
-        ]
-        figures = [json.loads(path.read_text("utf-8")) for path in paths]
-        if figures:
-            error = mean(of_seed["error"] for of_seed in figures)
-            found.append(Tried(units, error, ", ".join(in_words(changes)), figures))
-    return sorted(found, key=lambda one: one[:3])
-
-
-def rows_of(folder=FOLDER, candidates=None):
+def rows_of(folder=FOLDER):
     """Return a row for each candidate that was tried, the lowest error first."""
     rows = [["units", "what differs", "error (%)", "of each seed", "training error (%)", "s"]]
-    for one in tried(folder, candidates):
+    for one in search(folder).tried():
         errors = one.of("error")
         row = [one.units, one.changes, mean_in_words(errors)]
         row += [", ".join(f"{error:.2f}" for error in errors)]
@@ -168,29 +94,13 @@ def rows_of(folder=FOLDER, candidates=None):
 # ---- command line --------------------------------------------------------------------
 
 
-def add_options(parser, folder):
-    """Return `parser` with the options of what goes on where it stopped."""
-    parser.add_argument("--data", default=str(ROOT.parent / "shared/data/mnist.npz"))
-    parser.add_argument("--at-most", type=int, help="nets to train now (default: all)")
-    parser.add_argument("--rows", type=int, help="of the training images (default: all)")
-    parser.add_argument("--results", type=Path, default=folder, help="folder of the JSON files")
-    return parser
-
-
-def do_unfinished(runs, given):
-    """Do the runs that have no file, as the options `given` say."""
-    unfinished = [run for run in runs if not run.path.is_file()]
-    for run in unfinished[: given.at_most]:
-        do(run, (("data", given.data),), given.rows, build=net_of_cell)
-
-
 def main(argv=None):
     """Do what is not yet done; `argv` takes the place of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--table", action="store_true", help="only print what was found")
     given = add_options(parser, FOLDER).parse_args(argv)
     if not given.table:
-        do_unfinished(cells(given.results), given)
+        do_unfinished(search(given.results).cells(), given)
     print(markdown(rows_of(given.results)))
 
 

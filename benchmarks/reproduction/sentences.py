@@ -5,7 +5,8 @@ from math import sqrt
 from statistics import mean
 
 from benchmarks.harness import mean_in_words
-from benchmarks.reproduction import final, search_halves, search_mnist
+from benchmarks.reproduction import final, search_halves
+from benchmarks.reproduction.cells import in_words
 from benchmarks.reproduction.experiments import (
     ADVERSARIAL,
     DROPOUT,
@@ -114,7 +115,7 @@ def final_sentences(findings):
         for units, of in final.CHOSEN[of_round].items():
             if runs := findings.finals(of_round, units):
                 figure = OF_THE_PAPER[units, ADVERSARIAL]
-                changes = ", ".join(search_mnist.in_words(of["changes"]))
+                changes = ", ".join(in_words(of["changes"]))
                 first = of_round == final.ROUNDS[0]
                 found = on_validation(findings.searched(units), changes) if first else ""
                 sentences.append(

@@ -14,6 +14,7 @@ from benchmarks.reproduction import (
     tables,
     trials,
 )
+from benchmarks.reproduction.cells import Tried
 
 TINY = {"hidden_layer_sizes": (4,), "lr": 0.01, "batch_size": 50, "max_epochs": 2}
 CHOSEN = {
@@ -132,7 +133,7 @@ def test_sentences_on_other_nets_beside_them(tiny, tmp_path):
 def test_sentence_has_the_validation_error_of_the_choice():
     figures = {"average 0.9": [0.8, 0.9], "epsilon 0.2": [1.0], "epsilon 0.3": [0.95]}
     searched = [
-        search_mnist.Tried("relu", sum(of) / len(of), changes, [{"error": e} for e in of])
+        Tried("relu", sum(of) / len(of), changes, [{"error": e} for e in of])
         for changes, of in figures.items()
     ]
     assert sentences.on_validation(searched, "average 0.9") == (
@@ -144,7 +145,7 @@ def test_choice_was_searched():
     """What is trained with five seeds is a candidate that has been tried on validation images."""
     assert final.CHOSEN["seeds"] >= 5
     for units, of in final.CHOSEN["first"].items():
-        (run,) = search_mnist.cells(candidates=[(units, of["changes"], 1)])
+        (run,) = search_mnist.search()._replace(candidates=[(units, of["changes"], 1)]).cells()
         assert of["why"] and run.path.is_file()
     size = {"hidden_layer_sizes", "max_epochs"}
     for units, of in final.CHOSEN["second"].items():

@@ -27,8 +27,7 @@ def test_compares_with_the_start_seed_by_seed(tmp_path, monkeypatch):
 
 
 def test_seeds_hold_out_the_halves_in_turn():
-    start = {"relu": {"epsilon": 0.1}}
-    runs = search_halves.cells(search_halves.FOLDER, [("relu", {}, 3)], start, 2)
+    runs = search_halves.search(n_seeds=3, only="clip").cells()
     assert [(run.seed, run.fold) for run in runs] == [(0, (0, 2)), (1, (1, 2)), (2, (0, 2))]
 
 
@@ -46,8 +45,7 @@ def test_holds_out_a_part(fold, held):
 
 
 def test_kept_results_are_of_the_declared_candidates():
-    declared = [(units, changes, 8) for units, changes in search_halves.CANDIDATES]
-    runs = search_halves.cells(search_halves.FOLDER, declared, search_halves.START, 2)
+    runs = search_halves.search().cells()
     assert len({run.path for run in runs}) == len(runs)
     assert set(search_halves.FOLDER.glob("*.json")) <= {run.path for run in runs}
     for run in runs:

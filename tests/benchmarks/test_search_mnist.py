@@ -54,7 +54,7 @@ def test_table_has_the_lowest_error_first(tiny):
 
 def test_kept_results_are_of_the_declared_candidates():
     """Whoever changes a candidate has to run it again, and no two share a file."""
-    runs = search_mnist.cells()
+    runs = search_mnist.search().cells()
     assert len({run.path for run in runs}) == len(runs)
     assert {path for path in search_mnist.FOLDER.glob("*.json")} <= {run.path for run in runs}
     for run in runs:
