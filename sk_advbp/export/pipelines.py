@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 
+from sk_advbp.estimators.pipelines import last_step
 from sk_advbp.training.state import PlainState
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def to_onnx(model: Predictor, X: MatrixLike) -> ModelProto:
     ----------
     model : AdvBPClassifier, AdvBPClassifierCV, AdvBPRegressor, Pipeline or search
         Fitted. The transformers of a pipeline are those that skl2onnx knows: scikit-learn's
-        scalers, encoders, ``ColumnTransformer`` and many others.
+        scalers, encoders, ``ColumnTransformer`` and many others. Samplers, which do nothing when a
+        pipeline predicts, are left out.
     X : array-like or DataFrame of shape (n_samples, n_features)
         A row or more as ``predict`` takes them, for the number and the types of the columns.
 
@@ -76,12 +78,18 @@ def to_onnx(model: Predictor, X: MatrixLike) -> ModelProto:
             "to_onnx needs onnx, onnxscript and skl2onnx, which come with the extra 'onnx': "
             'python -m pip install -c constraints.txt -e ".[onnx]"'
         ) from error
-    transformers, net = _unwrapped(model)
+    steps, net = last_step(model)
+    if not isinstance(net, PlainState):
+        raise TypeError(
+            "only an estimator of this package, a pipeline whose last step is one, or a fitted "
+            f"search over them can be exported. Got {model!r}."
+        )
     net.check_is_fitted()
-    if transformers is None:
+    if not steps:
         net._validated(X, reset=False)
         return net_model(net, helper.np_dtype_to_tensor_dtype(np.asarray(X).dtype))
     row: Any = X if hasattr(X, "columns") else np.asarray(X)
+    transformers = make_pipeline(*(transformer for _, transformer in steps))
     before = skl2onnx.to_onnx(
         transformers, row[:1], target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET}
     )
@@ -96,20 +104,3 @@ def to_onnx(model: Predictor, X: MatrixLike) -> ModelProto:
     )
     checker.check_model(both)
     return both
-
-
-def _unwrapped(model: Any) -> tuple[Any, Any]:
-    """Return (the transformers before the net or None, the net)."""
-    transformers, last = [], model
-    while not isinstance(last, PlainState):
-        if isinstance(last, Pipeline):
-            transformers += last[:-1]
-            last = last[-1]
-        elif hasattr(last, "best_estimator_"):
-            last = last.best_estimator_
-        else:
-            raise TypeError(
-                "only an estimator of this package, a pipeline whose last step is one, or a fitted "
-                f"search over them can be exported. Got {model!r}."
-            )
-    return (make_pipeline(*transformers) if transformers else None), last

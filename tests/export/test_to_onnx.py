@@ -10,6 +10,7 @@ import pytest
 import torch
 from sklearn.compose import make_column_transformer
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -186,6 +187,21 @@ def test_searches():
     check_same(search.fit(X, Y), X)
     search = GridSearchCV(AdvBPClassifier(**QUICK), {"epsilon": [0, 0.1]}, cv=2)
     check_same(make_pipeline(StandardScaler(), search).fit(X, Y), X)
+
+
+def test_frozen_steps():
+    scaler = FrozenEstimator(StandardScaler().fit(X))
+    model = make_pipeline(scaler, None, AdvBPClassifier(**QUICK)).fit(X, Y)
+    check_same(model, X)
+    check_same(FrozenEstimator(model), X)
+
+
+def test_samplers_do_nothing_later():
+    sampling = pytest.importorskip("imblearn.over_sampling")
+    pipelines = pytest.importorskip("imblearn.pipeline")
+    sampler = sampling.RandomOverSampler(random_state=0)
+    model = pipelines.make_pipeline(StandardScaler(), sampler, AdvBPClassifier(**QUICK))
+    check_same(model.fit(X, Y), X)
 
 
 def halved(logits):
