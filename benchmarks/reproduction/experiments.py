@@ -138,13 +138,16 @@ EXPERIMENTS = {
             ),
         },
     ),
-    # The same net on whitened columns, ε in their own units.
+    # The same net on whitened columns, ε in their own units. It learns all images in 24 epochs with
+    # almost every candidate; the first two of each method were the least at an edge of their grid.
     "cifar zca": Experiment(
         {"relu": Net("cifar zca", CIFAR_NET, epochs=(24,))},
         {
-            PLAIN: Method({"epsilon": 0.0}, {"optimizer__weight_decay": (0.003, 0.01)}),
-            DROPOUT: Method({"epsilon": 0.0, "input_dropout": 0.1}, {"dropout": (0.1, 0.25)}),
-            ADVERSARIAL: Method({}, {"epsilon": (0.02, 0.04)}),
+            PLAIN: Method({"epsilon": 0.0}, {"optimizer__weight_decay": (0.003, 0.01, 0.001, 0.0)}),
+            DROPOUT: Method(
+                {"epsilon": 0.0, "input_dropout": 0.1}, {"dropout": (0.1, 0.25, 0.5, 0.4)}
+            ),
+            ADVERSARIAL: Method({}, {"epsilon": (0.02, 0.04, 0.01, 0.03)}),
             SIGNS: Method({"perturbation": "random"}, control_of=ADVERSARIAL),
         },
     ),

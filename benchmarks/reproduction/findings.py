@@ -17,7 +17,7 @@ from benchmarks.reproduction.experiments import (
     PLAIN,
     SIGNS,
 )
-from benchmarks.reproduction.reproduce import FOLDER, Table, slug
+from benchmarks.reproduction.reproduce import FOLDER, Table, error_of, slug
 
 PAPER = "abstract of arXiv:1510.04189"
 # Test errors in percent on permutation-invariant MNIST: (units, method) to figure.
@@ -81,6 +81,15 @@ class Findings:
         found = {method: self._by_seed(experiment, net, method) for method in methods}
         seeds = sorted(set.intersection(*(set(of) for of in found.values())))
         return {method: [of[seed] for seed in seeds] for method, of in found.items()}
+
+    def lowest_of_choice(self, experiment, net):
+        """Return {method: lowest validation error} of the methods all of whose candidates ran."""
+        table, found = self.tables[experiment], {}
+        for method in table.experiment.methods:
+            runs = table.candidates(net, method)
+            if runs and all(run.path.is_file() for run in runs):
+                found[method] = min(map(error_of, runs))
+        return found
 
     def finals(self, of_round, units, method=ADVERSARIAL):
         """Return the figures of each finished seed of the setting that a round chose."""

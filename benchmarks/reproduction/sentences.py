@@ -258,6 +258,25 @@ def cifar_sentences(findings):
     ]
 
 
+def inputs_sentences(findings):
+    """Return what the candidates on CIFAR-10 say of whitened columns."""
+    whitened, standardised = (
+        findings.lowest_of_choice(name, "relu") for name in ("cifar zca", "cifar")
+    )
+    if not whitened:
+        return []
+    compared = ", ".join(
+        f"{whitened[method]:.2f} against {standardised[method]:.2f} % with {method}"
+        for method in whitened
+    )
+    better = [method for method in whitened if whitened[method] < standardised[method]]
+    return [
+        "The lowest validation errors of the candidates on columns whitened by ZCA, against those "
+        f"on standardised ones, are {compared}: whitening is better with "
+        f"{', '.join(better) or 'none of them'}."
+    ]
+
+
 def beyond_sentences(findings):
     """Return how the net that was best on the validation images does on the test images."""
     table = findings.tables["beyond"]
@@ -325,6 +344,7 @@ SENTENCES = {
     "resistance": resistance_sentences,
     "transfer": transfer_sentences,
     "cifar": cifar_sentences,
+    "cifar inputs": inputs_sentences,
     "beyond": beyond_sentences,
     "epsilon": epsilon_sentences,
 }

@@ -173,4 +173,5 @@ TABLES = {
     "epsilon": epsilon_rows,
     "mnist choice": lambda f: choice_rows(f, "mnist"),
     "cifar choice": lambda f: choice_rows(f, "cifar"),
+    "cifar zca choice": lambda f: choice_rows(f, "cifar zca"),
 }
