@@ -235,9 +235,9 @@ def change_in_words(gained):
     return ("+" if mean(change) > 0 else "") + mean_in_words(change)
 
 
-def cifar_sentences(findings):
+def cifar_sentences(findings, experiment="cifar"):
     """Return what the runs say of the likeness to dropout on CIFAR-10."""
-    runs = findings.pairs("cifar", "relu", EXPERIMENTS["cifar"].methods)
+    runs = findings.pairs(experiment, "relu", EXPERIMENTS[experiment].methods)
     plain = runs[PLAIN]
     if not plain:
         return []
@@ -263,17 +263,14 @@ def inputs_sentences(findings):
     whitened, standardised = (
         findings.lowest_of_choice(name, "relu") for name in ("cifar zca", "cifar")
     )
-    if not whitened:
+    pairs = {m: (whitened[m], standardised[m]) for m in whitened if m in standardised}
+    if not pairs:
         return []
-    compared = ", ".join(
-        f"{whitened[method]:.2f} against {standardised[method]:.2f} % with {method}"
-        for method in whitened
-    )
-    better = [method for method in whitened if whitened[method] < standardised[method]]
+    compared = ", ".join(f"{a:.2f} against {b:.2f} % with {m}" for m, (a, b) in pairs.items())
+    better = ", ".join(method for method, (a, b) in pairs.items() if a < b)
     return [
         "The lowest validation errors of the candidates on columns whitened by ZCA, against those "
-        f"on standardised ones, are {compared}: whitening is better with "
-        f"{', '.join(better) or 'none of them'}."
+        f"on standardised ones, are {compared}: whitening is better with {better or 'none of them'}."
     ]
 
 
@@ -344,6 +341,7 @@ SENTENCES = {
     "resistance": resistance_sentences,
     "transfer": transfer_sentences,
     "cifar": cifar_sentences,
+    "cifar zca": lambda f: cifar_sentences(f, "cifar zca"),
     "cifar inputs": inputs_sentences,
     "beyond": beyond_sentences,
     "epsilon": epsilon_sentences,

@@ -169,6 +169,7 @@ TABLES = {
     "resistance not clipped": lambda f: resistance_rows(f, "not clipped"),
     "transfer": transfer_rows,
     "cifar": lambda f: error_rows(f, "cifar"),
+    "cifar zca": lambda f: error_rows(f, "cifar zca"),
     "beyond": beyond_rows,
     "epsilon": epsilon_rows,
     "mnist choice": lambda f: choice_rows(f, "mnist"),
