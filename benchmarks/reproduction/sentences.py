@@ -270,7 +270,7 @@ def inputs_sentences(findings):
     better = ", ".join(method for method, (a, b) in pairs.items() if a < b)
     return [
         "The lowest validation errors of the candidates on columns whitened by ZCA, against those "
-        f"on standardised ones, are {compared}: whitening is better with {better or 'none of them'}."
+        f"on standardised ones, are {compared}: whitening is better with {better or 'none'}."
     ]
 
 
