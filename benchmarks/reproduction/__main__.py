@@ -22,8 +22,9 @@ def main(argv=None):
         rows = rows_of(findings)
         if len(rows) > 1:
             print(f"## {name}\n\n{markdown(rows)}\n")
-    for sentences_of in SENTENCES.values():
-        print(*sentences_of(findings), sep="\n")
+    for name, sentences_of in SENTENCES.items():
+        if sentences := sentences_of(findings):
+            print(f"## {name} sentences\n", *sentences, "", sep="\n")
 
 
 if __name__ == "__main__":

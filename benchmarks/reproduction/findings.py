@@ -83,10 +83,11 @@ class Findings:
         return {method: [of[seed] for seed in seeds] for method, of in found.items()}
 
     def lowest_of_choice(self, experiment, net):
-        """Return {method: lowest validation error} of the methods all of whose candidates ran."""
+        """Return {method: lowest validation error} of the candidates of the first epochs."""
         table, found = self.tables[experiment], {}
         for method in table.experiment.methods:
-            runs = table.candidates(net, method)
+            epochs = table.experiment.nets[net].epochs[0]
+            runs = [r for r in table.candidates(net, method) if r.settings["max_epochs"] == epochs]
             if runs and all(run.path.is_file() for run in runs):
                 found[method] = min(map(error_of, runs))
         return found

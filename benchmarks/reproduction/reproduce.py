@@ -7,7 +7,8 @@
 ``benchmarks/results/reproduction/``, and a run whose file is there is left out: an interrupted
 table goes on where it stopped. First every method chooses its settings on the last 10,000
 training images, all with as many candidates; then a net for each seed is trained on all
-training images and tested once. `findings.py` makes tables and pictures of the files.
+training images and tested once. `findings.py` reads the files; `tables.py`, `sentences.py` and
+`pictures.py` show them.
 """
 
 import argparse
@@ -38,10 +39,13 @@ class Table:
     folder : Path
     seeds : int or None
         Instead of the experiment's number.
+    methods : list of str or None
+        That are trained on all training images, instead of all.
     """
 
-    def __init__(self, name, experiment, folder=FOLDER, seeds=None):
+    def __init__(self, name, experiment, folder=FOLDER, seeds=None, methods=None):
         self.name, self.experiment, self.folder = name, experiment, folder
+        self.methods = methods or list(experiment.methods)
         self.seeds = experiment.seeds if seeds is None else seeds
 
     def _candidate(self, net_name, method_name, number, settings):
@@ -99,7 +103,7 @@ class Table:
         """Return the methods that are trained on all training images."""
         methods = list(self.experiment.methods)
         if not self.experiment.best_only:
-            return methods
+            return [method for method in methods if method in self.methods]
         runs = [run for m in methods for run in self.candidates(net_name, m)]
         if not all(run.path.is_file() for run in runs):
             return []
@@ -154,6 +158,7 @@ def options(argv=None):
     parser.add_argument("--data", default=str(data / "mnist.npz"), help="or mnist, from OpenML")
     parser.add_argument("--cifar", default=str(data / "cifar10.npz"), help="a .npz file")
     parser.add_argument("--only", nargs="*", choices=EXPERIMENTS, help="experiments (default: all)")
+    parser.add_argument("--methods", nargs="*", help="that are tested (default: all)")
     parser.add_argument("--seeds", type=int, help="0 only chooses (default: the experiment's)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
     parser.add_argument("--rows", type=int, help="of the training images (default: all)")
@@ -171,7 +176,7 @@ def main(argv=None):
     given = options(argv)
     chosen = {"mnist": QUICK} if given.quick else EXPERIMENTS
     tables = [
-        Table(name, experiment, given.results, given.seeds)
+        Table(name, experiment, given.results, given.seeds, given.methods)
         for name, experiment in chosen.items()
         if given.quick or not given.only or name in given.only
     ]

@@ -9,6 +9,8 @@ from benchmarks.reproduction import final, search_halves
 from benchmarks.reproduction.cells import in_words
 from benchmarks.reproduction.experiments import (
     ADVERSARIAL,
+    BOTH,
+    DECAY,
     DROPOUT,
     EPSILONS,
     EXPERIMENTS,
@@ -79,7 +81,7 @@ def mnist_sentences(findings):
                 compared(runs[method], OF_THE_PAPER[net, method], "the paper’s")
                 for method in (PLAIN, ADVERSARIAL)
             )
-            text += f" Without it the error is {without}, with it {with_it}."
+            text += f" Plain back-propagation is {without}, adversarial {with_it}."
         sentences.append(text)
     return sentences
 
@@ -87,7 +89,10 @@ def mnist_sentences(findings):
 def standard_error_in_words(figure, n_images=10_000):
     """Return what so many test images leave open of an error of `figure` percent."""
     error = sqrt(figure * (100 - figure) / n_images)
-    return f"{n_images:,} images leave an error of {figure:.2f} % a standard error of {error:.2f}."
+    return (
+        f"On {n_images:,} test images an error of {figure:.2f} % has a standard error of "
+        f"{error:.2f} points."
+    )
 
 
 def reached(runs, figure):
@@ -99,11 +104,11 @@ def reached(runs, figure):
 
 def on_validation(searched, changes):
     """Return the error that was found for the `changes`, and how far the next candidate is."""
-    errors = {one.changes: one for one in searched}
-    if changes not in errors:
+    by_changes = {one.changes: one for one in searched}
+    if changes not in by_changes:
         return ""
-    found = errors.pop(changes).of("error")
-    nearest = min((one.error for one in errors.values()), default=None)
+    found = by_changes.pop(changes).of("error")
+    nearest = min((one.error for one in by_changes.values()), default=None)
     others = f", the others {nearest:.2f} % and more" if nearest is not None else ""
     return f", which has {mean_in_words(found)} % on the validation images{others}"
 
@@ -118,13 +123,14 @@ def final_sentences(findings):
                 changes = ", ".join(in_words(of["changes"]))
                 first = of_round == final.ROUNDS[0]
                 found = on_validation(findings.searched(units), changes) if first else ""
-                sentences.append(
+                chosen = (
                     f"With {UNITS[units]} units the {of_round} search chose {changes}{found}. "
                     f"Trained on all images, the nets with it have a test error of "
                     f"{over_seeds(runs)} % ({seeds_in_words(runs)}), "
                     f"{compared(runs, figure, 'the paper’s')}: the mark is {reached(runs, figure)}."
                 )
-                sentences += beside_the_finals(findings, of_round, units)
+                beside = beside_the_finals(findings, of_round, units)
+                sentences.append(" ".join([chosen, *beside]))
     if sentences:
         sentences.append(standard_error_in_words(min(OF_THE_PAPER.values())))
     return sentences
@@ -139,13 +145,23 @@ def halves_sentences(findings):
             best = found[0]
             sentences.append(
                 f"With {UNITS[units]} units the lowest error of {len(found)} settings is "
-                f"{mean_in_words(best.of('error'))} % ({best.changes or 'the start'}); the start "
-                f"has {mean_in_words(start.of('error'))} %."
+                f"{mean_in_words(best.of('error'))} % ({best.changes or 'the start'}), "
+                f"{search_halves.above(best, start)} points from the start’s over the same "
+                f"{len(best.figures)} seeds, ± the standard error."
             )
     return sentences
 
 
 CONTROLS = {PLAIN: "Plain back-propagation", SIGNS: "A step of random signs"}
+IN_WORDS = {
+    PLAIN: "plain back-propagation",
+    DECAY: "weight decay",
+    DROPOUT: "dropout",
+    ADVERSARIAL: "adversarial back-propagation",
+    SIGNS: "random signs",
+    BOTH: "adversarial back-propagation and dropout",
+}
+COLUMNS = {"cifar": "standardised colours", "cifar zca": "whitened columns"}
 
 
 def beside_the_finals(findings, of_round, units):
@@ -235,42 +251,50 @@ def change_in_words(gained):
     return ("+" if mean(change) > 0 else "") + mean_in_words(change)
 
 
-def cifar_sentences(findings, experiment="cifar"):
+def cifar_sentences(findings, experiment):
     """Return what the runs say of the likeness to dropout on CIFAR-10."""
-    runs = findings.pairs(experiment, "relu", EXPERIMENTS[experiment].methods)
+    methods = EXPERIMENTS[experiment].methods.keys() - {BOTH}
+    runs = findings.pairs(experiment, "relu", [m for m in IN_WORDS if m in methods])
     plain = runs[PLAIN]
     if not plain:
         return []
     gained = {method: gains(of, plain) for method, of in runs.items() if method != PLAIN}
     ours, theirs = mean(gained[ADVERSARIAL]), mean(gained[DROPOUT])
-    similar = theirs > 0 and 0.5 <= ours / theirs <= 2
-    return [
-        f"Against {over_seeds(plain)} % of plain back-propagation ({seeds_in_words(plain)}) the "
-        "test error changes by "
-        + ", ".join(f"{change_in_words(gain)} points with {m}" for m, gain in gained.items())
-        + ".",
-        f"The claim {verdict(similar, plain)}, if similar means a gain in test error from half to "
-        "twice that of dropout."
-        + (" Dropout itself gains nothing over plain back-propagation." if theirs <= 0 else ""),
-        "The test error is above the training error by "
-        + ", ".join(f"{over_seeds(of, gap)} points with {method}" for method, of in runs.items())
-        + ".",
+    changes = (f"{change_in_words(gain)} points with {IN_WORDS[m]}" for m, gain in gained.items())
+    gaps = (f"{over_seeds(of, gap)} points with {IN_WORDS[m]}" for m, of in runs.items())
+    claim = (
+        f"The claim {verdict(0.5 <= ours / theirs <= 2, plain)}, if similar means a gain in test "
+        "error from half to twice that of dropout."
+        if theirs > 0
+        else "The claim is not judged: dropout gains nothing in test error."
+    )
+    sentences = [
+        f"On {COLUMNS[experiment]} plain back-propagation, without weight decay, has a test error "
+        f"of {over_seeds(plain)} % ({seeds_in_words(plain)}). It changes by {', '.join(changes)}.",
+        claim,
+        f"The test error is above the training error by {', '.join(gaps)}.",
     ]
+    dropout, both = findings.pairs(experiment, "relu", (DROPOUT, BOTH)).values()
+    if both:
+        sentences.append(
+            f"Beside dropout, adversarial back-propagation changes the test error of dropout alone "
+            f"by {change_in_words(gains(both, dropout))} points ({seeds_in_words(both)})."
+        )
+    return sentences
 
 
 def inputs_sentences(findings):
     """Return what the candidates on CIFAR-10 say of whitened columns."""
-    whitened, standardised = (
-        findings.lowest_of_choice(name, "relu") for name in ("cifar zca", "cifar")
-    )
+    whitened, standardised = (findings.lowest_of_choice(name, "relu") for name in reversed(COLUMNS))
     pairs = {m: (whitened[m], standardised[m]) for m in whitened if m in standardised}
     if not pairs:
         return []
-    compared = ", ".join(f"{a:.2f} against {b:.2f} % with {m}" for m, (a, b) in pairs.items())
-    better = ", ".join(method for method, (a, b) in pairs.items() if a < b)
+    beside = ", ".join(
+        f"{a:.2f} against {b:.2f} % with {IN_WORDS[m]}" for m, (a, b) in pairs.items()
+    )
     return [
-        "The lowest validation errors of the candidates on columns whitened by ZCA, against those "
-        f"on standardised ones, are {compared}: whitening is better with {better or 'none'}."
+        f"The lowest validation errors on whitened columns, against those on standardised ones, "
+        f"are {beside}: one seed, the same number of candidates of 24 epochs."
     ]
 
 
@@ -298,9 +322,10 @@ def beyond_sentences(findings):
     if together:
         error, of_round, units, n_nets = min(together)
         sentences.append(
-            f"Of nets that answer together, by the mean of their probabilities, the {n_nets} with "
-            f"{UNITS[units]} units that the {of_round} search chose have the lowest test error, "
-            f"{error:.2f} %."
+            f"Of the {len(together)} groups of nets with the settings of the searches, each of "
+            "which answers by the mean of its probabilities, the lowest test error is "
+            f"{error:.2f} %, of the {n_nets} nets with {UNITS[units]} units that the {of_round} "
+            "search chose; it is picked by the test error itself."
         )
     return sentences
 
@@ -322,9 +347,9 @@ def epsilon_sentences(findings):
         collapsed = [e for e, error in by_one_step.items() if error < errors[e] / 2 < fooled[e] / 2]
         sentences.append(
             f"With {units} units the test error is least at ε = {best}, {errors[best]:.2f} % "
-            f"against {errors['0']:.2f} % without ({seeds_in_words(along['0'])}); it is below that "
-            f"at ε = {', '.join(helps)}. The error under PGD of ε = 0.1 is least at ε = {hardest}: "
-            f"{fooled[hardest]:.2f} % against {fooled['0']:.2f} %."
+            f"against {errors['0']:.2f} % without ({seeds_in_words(along['0'])}); it is lower than "
+            f"without at ε = {', '.join(helps)}. The error under PGD of ε = 0.1 is least at "
+            f"ε = {hardest}: {fooled[hardest]:.2f} % against {fooled['0']:.2f} %."
         )
         if collapsed:
             sentences[-1] += (
@@ -340,7 +365,7 @@ SENTENCES = {
     "halves": halves_sentences,
     "resistance": resistance_sentences,
     "transfer": transfer_sentences,
-    "cifar": cifar_sentences,
+    "cifar": lambda f: cifar_sentences(f, "cifar"),
     "cifar zca": lambda f: cifar_sentences(f, "cifar zca"),
     "cifar inputs": inputs_sentences,
     "beyond": beyond_sentences,
