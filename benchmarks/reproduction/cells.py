@@ -20,7 +20,8 @@ def in_words(changes):
     words = []
     for name, value in changes.items():
         if value is not True:
-            short = "x".join(map(str, value)) if isinstance(value, (tuple, list)) else value
+            joint = "x" if name == "hidden_layer_sizes" else " to "
+            short = joint.join(map(str, value)) if isinstance(value, (tuple, list)) else value
             words.append(f"{name.removeprefix('optimizer__')} {short}")
     return words
 

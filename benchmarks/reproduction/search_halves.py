@@ -52,8 +52,8 @@ CANDIDATES = [
     ("relu", LONG | {"epsilon_unit": "std", "epsilon": 0.4}),
     ("relu", LONG | SGD),
     # Nor do depth, decay, SGD (which learns too little) or steps that follow the pixels. Logistic
-    # units, then, and where several nets answer together: five of the finals made the same errors
-    # as one of them, so that an ε which leaves more to chance may gain more by the average.
+    # units, then, and where several nets answer together: five of the finals had hardly a lower
+    # error than one of them, so that an ε which leaves more to chance may gain more by the average.
     ("logistic", {"max_epochs": 60}),
     ("relu", LONG | {"epsilon": 0.06}),
     ("logistic", {"max_epochs": 60, "initial_scale": 0.25}),
@@ -108,7 +108,7 @@ def of_units(units, folder=FOLDER):
 
 def rows_of(folder=FOLDER):
     """Return a row for each candidate that was tried, the lowest error first."""
-    titles = ("error (%)", "seeds", "difference", "training error (%)", "s")
+    titles = ("error (%)", "seeds", "difference ± standard error", "training error (%)", "s")
     rows = [["units", "what differs", *titles]]
     for units in START:
         found, start = of_units(units, folder)

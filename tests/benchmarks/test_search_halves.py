@@ -42,19 +42,3 @@ def test_holds_out_a_part(fold, held):
     np.testing.assert_array_equal(y_held, y_all[held])
     np.testing.assert_array_equal(X, np.delete(X_all, held, axis=0))
     np.testing.assert_array_equal(y, np.delete(y_all, held))
-
-
-def test_kept_results_are_of_the_declared_candidates():
-    runs = search_halves.search().cells()
-    assert len({run.path for run in runs}) == len(runs)
-    assert set(search_halves.FOLDER.glob("*.json")) <= {run.path for run in runs}
-    for run in runs:
-        if run.path.is_file():
-            figures = json.loads(run.path.read_text("utf-8"))
-            settings = json.loads(json.dumps(run.settings)) | {"amp": figures["settings"]["amp"]}
-            assert figures["settings"] == settings and figures["seed"] == run.seed, run.path.name
-
-
-def test_kept_table_is_that_of_the_files():
-    text = (search_halves.FOLDER / "README.md").read_text("utf-8")
-    assert search_halves.markdown(search_halves.rows_of()) in text
