@@ -15,9 +15,9 @@ from pathlib import Path
 
 from benchmarks.harness import markdown, mean_in_words, table, targets_table
 from benchmarks.passport import RESULTS, ROOT
-from benchmarks.reproduction.experiments import ADVERSARIAL, DROPOUT, PLAIN
+from benchmarks.reproduction.experiments import ADVERSARIAL, DECAY, DROPOUT, PLAIN
 from benchmarks.reproduction.findings import Findings, over_seeds
-from benchmarks.reproduction.sentences import final_in_short, seeds_in_words
+from benchmarks.reproduction.sentences import COLUMNS, final_in_short, seeds_in_words
 from benchmarks.reproduction.tables import headline_rows
 from benchmarks.tables.summary import MODELS, changes_rows, mean_ranks, means, summary_rows
 from benchmarks.uncertainty import regression
@@ -170,16 +170,19 @@ def mnist_section(findings):
 
 
 def cifar_in_short(findings):
-    """Return the test errors on CIFAR-10 in one sentence; empty before."""
-    runs = findings.pairs("cifar", "relu", (PLAIN, DROPOUT, ADVERSARIAL))
-    if not runs[PLAIN]:
-        return ""
-    plain, dropout, adversarial = map(over_seeds, runs.values())
-    return (
-        f"On CIFAR-10, by fully connected nets, the test error is {plain} % with plain "
-        f"back-propagation, which chose its weight decay, {dropout} % with dropout and "
-        f"{adversarial} % with adversarial back-propagation ({seeds_in_words(runs[PLAIN])})."
-    )
+    """Return the test errors on CIFAR-10, a sentence for each kind of columns; empty before."""
+    sentences = []
+    for experiment, columns in COLUMNS.items():
+        runs = findings.pairs(experiment, "relu", (PLAIN, DECAY, DROPOUT, ADVERSARIAL))
+        if runs[PLAIN]:
+            plain, decay, dropout, adversarial = map(over_seeds, runs.values())
+            sentences.append(
+                f"On CIFAR-10, by fully connected nets on {columns}, the test error is {plain} % "
+                f"with plain back-propagation, {decay} % with weight decay, {dropout} % with "
+                f"dropout and {adversarial} % with adversarial back-propagation "
+                f"({seeds_in_words(runs[PLAIN])})."
+            )
+    return " ".join(sentences)
 
 
 # The columns of the first README's table of times: a word of the work, and its title.

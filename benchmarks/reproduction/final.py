@@ -84,15 +84,16 @@ def finals(folder=FOLDER, of_rounds=None, of_units=None):
     ]
 
 
+def together_of(of_round, units, folder=FOLDER):
+    """Return the nets of all seeds that answer together."""
+    path = folder / of_round / f"{units}.together.json"
+    return Together(path, nets_of(of_round, units, ADVERSARIAL, folder))
+
+
 def averages(folder=FOLDER):
     """Return which nets answer together."""
     return [
-        Together(
-            folder / of_round / f"{units}.together.json",
-            nets_of(of_round, units, ADVERSARIAL, folder),
-        )
-        for of_round in ROUNDS
-        for units in CHOSEN[of_round]
+        together_of(of_round, units, folder) for of_round in ROUNDS for units in CHOSEN[of_round]
     ]
 
 

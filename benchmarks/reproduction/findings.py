@@ -100,7 +100,7 @@ class Findings:
 
     def together(self, of_round, units):
         """Return the error of these nets' mean probabilities, None before all are trained."""
-        path = self.folder / "final" / of_round / f"{units}.together.json"
+        path = final.together_of(of_round, units, self.folder / "final").path
         return json.loads(path.read_text("utf-8")) if path.is_file() else None
 
     def searched(self, units):

@@ -1,6 +1,5 @@
 """What was found, in sentences: each claim with its verdict."""
 
-from itertools import product
 from math import sqrt
 from statistics import mean
 
@@ -316,7 +315,8 @@ def beyond_sentences(findings):
             )
     together = [
         (found["error"], of_round, units, found["n_nets"])
-        for of_round, units in product(final.ROUNDS, UNITS)
+        for of_round in final.ROUNDS
+        for units in final.CHOSEN[of_round]
         if (found := findings.together(of_round, units))
     ]
     if together:

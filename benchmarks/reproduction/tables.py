@@ -30,26 +30,22 @@ from benchmarks.reproduction.trials import FGSM_EPSILONS, TRANSFER_EPSILONS
 
 def error_rows(findings, experiment):
     """Return test and training errors of all nets and methods."""
-    titles = ("test error (%)", "training error (%)", "test - training", "n", "paper", "chosen")
-    rows = [["units", "method", *titles]]
+    of_paper = ["paper"] if experiment == "mnist" else []
+    titles = ("test error (%)", "training error (%)", "test - training", "seeds", *of_paper)
+    rows = [["units", "method", *titles, "chosen"]]
     for net in EXPERIMENTS[experiment].nets:
         for name, method in methods_of(experiment):
             runs = findings.runs(name, net, method)
             if not runs:
                 continue
-            paper = OF_THE_PAPER.get((net, method)) if experiment == "mnist" else None
-            rows.append(
-                [
-                    UNITS[net],
-                    method,
-                    over_seeds(runs),
-                    over_seeds(runs, lambda run: run["training_error"]),
-                    over_seeds(runs, gap),
-                    str(len(runs)),
-                    f"{paper:.2f}" if paper else "–",
-                    settings_in_words(runs[0]["settings"], EXPERIMENTS[name].nets[net]),
-                ]
-            )
+            row = [UNITS[net], method, over_seeds(runs)]
+            row += [over_seeds(runs, lambda run: run["training_error"]), over_seeds(runs, gap)]
+            row.append(str(len(runs)))
+            if of_paper:
+                paper = OF_THE_PAPER.get((net, method))
+                row.append(f"{paper:.2f}" if paper else "–")
+            settings = settings_in_words(runs[0]["settings"], EXPERIMENTS[name].nets[net])
+            rows.append([*row, settings])
     return rows
 
 
@@ -117,7 +113,7 @@ def transfer_rows(findings):
 
 def beyond_rows(findings):
     """Return the errors of all candidates, and the test error of the best."""
-    rows = [["candidate", "settings", "validation error (%)", "test error (%)", "n"]]
+    rows = [["candidate", "settings", "validation error (%)", "test error (%)", "seeds"]]
     table = findings.tables["beyond"]
     net = table.experiment.nets["relu"]
     for method in table.experiment.methods:
@@ -133,7 +129,7 @@ def beyond_rows(findings):
 
 def epsilon_rows(findings):
     """Return test error and resistance along ε."""
-    rows = [["units", "ε", "test error (%)", *FOOLED_BY, "n"]]
+    rows = [["units", "ε", "test error (%)", *FOOLED_BY, "seeds"]]
     for net in EXPERIMENTS["epsilon"].nets:
         for epsilon in EPSILONS:
             runs = findings.runs("epsilon", net, f"{epsilon:g}")
@@ -146,10 +142,11 @@ def epsilon_rows(findings):
 def choice_rows(findings, experiment):
     """Return the validation errors of all candidates, from which the settings were chosen."""
     rows = [["units", "method", "candidate", "validation error (%)", "chosen"]]
-    names = [experiment, "mnist-dropout"] if experiment == "mnist" else [experiment]
-    for name in names:
-        table = findings.tables[name]
-        for net, method in product(table.experiment.nets, table.experiment.methods):
+    for net in EXPERIMENTS[experiment].nets:
+        for name, method in methods_of(experiment):
+            table = findings.tables[name]
+            if net not in table.experiment.nets:
+                continue
             chosen = table.chosen(net, method)
             for run in table.candidates(net, method):
                 if run.path.is_file():

@@ -1,4 +1,4 @@
-"""What `reproduce.py` does for one file of results: train a net, score it, attack it."""
+"""What is done for one file of results: train a net, score it, attack it."""
 
 import importlib.util
 import tempfile
@@ -37,13 +37,14 @@ class Run(NamedTuple):
     data : str
         Of `arrays`.
     settings : dict
-        Of `AdvBPClassifier`, ε in units of pixels.
+        Of what builds the net, `AdvBPClassifier` or a function; ε in units of pixels, for whitened
+        columns in their own.
     seed : int
     validate : bool
         Whether training images are held out and scored, instead of the test images.
     attacked : bool
     kept : bool
-        Whether the net will be needed again, by a `Pair`.
+        Whether the net will be needed again, by a `Pair` or where nets answer together.
     fold : (int, int) or None
         Which part of how many is held out; None: the last 10,000 training images.
     """
@@ -96,9 +97,10 @@ def arrays(name, paths):
 
 
 def whitened(X, X_test):
-    """Return X and X_test by ZCA: all directions of X have like variance, and stay near its pixels.
+    """Return X and X_test by ZCA: directions in which X varies much have a variance of 1.
 
-    `ZCA_BIAS` keeps those in which X hardly varies from being blown up.
+    The others have less, by `ZCA_BIAS`. Mean and covariance are of all training images, those that
+    are held out from a choice among them, as are mean and deviation of the colours.
     """
     mean = X.mean(0, dtype=np.float64).astype(np.float32)
     X = X - mean

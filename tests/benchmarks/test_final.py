@@ -64,7 +64,7 @@ def test_goes_on_where_it_stopped(tiny, tmp_path):
     figures = read(tmp_path / "relu.adversarial.s1.json")
     assert figures["scored_on"] == "test images" and figures["rows"] == 300
     assert figures["settings"]["average"] == 0.9 and figures["seed"] == 1
-    assert {"amp", "max_epochs"} <= figures["settings"].keys() and figures["seconds"] >= 0
+    assert {"amp", "max_epochs"} <= figures["settings"].keys() and "seconds" in figures
     assert figures["passport"]["command"] and figures["passport"]["processor"]
     control = read(tmp_path / "relu.plain.s1.json")["settings"]
     assert control == figures["settings"] | {"epsilon": 0.0}
@@ -110,7 +110,7 @@ def test_sentence_says_whether_the_mark_is_reached(
     begin = "With rectified linear units the first search chose average 0.9. Trained"
     assert sentence.startswith(begin) and f"a test error of {found}" in sentence
     assert sentence.endswith(f"), {distance} 0.78 %: the mark is {verdict}.")
-    assert "an error of 0.78 % a standard error of 0.09." in uncertain
+    assert "an error of 0.78 % has a standard error of 0.09 points." in uncertain
     short = sentences.final_in_short(nets)
     assert found.split("(")[0] in short and short.endswith(f"the paper’s 0.78 % is {verdict}).")
     _, row = tables.final_rows(nets)
@@ -120,13 +120,14 @@ def test_sentence_says_whether_the_mark_is_reached(
 def test_sentences_on_other_nets_beside_them(tiny, tmp_path):
     found = made(tmp_path, {"relu.adversarial": [0.7, 0.72], "relu.plain": [1.2, 1.3]})
     (tmp_path / "final/first/relu.together.json").write_text('{"error": 0.6, "n_nets": 2}', "utf-8")
-    _, control, together, _ = sentences.final_sentences(found)
-    assert control == "Plain back-propagation, all else the same, has 1.25 ± 0.07 % (2 seeds)."
-    assert together.startswith("All 2 adversarial nets together") and "have 0.60 %" in together
+    sentence, _ = sentences.final_sentences(found)
+    assert "Plain back-propagation, all else the same, has 1.25 ± 0.07 % (2 seeds). All" in sentence
+    assert "All 2 adversarial nets together" in sentence and sentence.endswith("have 0.60 %.")
     assert [row[2] for row in tables.final_rows(found)[1:]] == ["adversarial", "plain"]
     assert sentences.beyond_sentences(found) == [
-        "Of nets that answer together, by the mean of their probabilities, the 2 with rectified "
-        "linear units that the first search chose have the lowest test error, 0.60 %."
+        "Of the 1 groups of nets with the settings of the searches, each of which answers by the "
+        "mean of its probabilities, the lowest test error is 0.60 %, of the 2 nets with rectified "
+        "linear units that the first search chose; it is picked by the test error itself."
     ]
 
 
