@@ -31,6 +31,7 @@ from sk_advbp.training.outputs import (
     each_output,
     first_output,
     log_of_probabilities,
+    noting_input,
 )
 from sk_advbp.training.plain import is_plain
 from sk_advbp.training.state import CALLBACK_CONTEXT, PIECES_OF_TRAINING
@@ -233,9 +234,10 @@ class AdversarialNet(Components):
             x = x.expand(nets, *x.shape)  # each net moves its own
 
         def loss_at(x: Tensor) -> tuple[Tensor, Tensor]:
-            with self._autocast(self.amp):
+            checked = self._outputs_checked or isinstance(self.module_, MultilayerPerceptron)
+            with self._autocast(self.amp), nullcontext() if checked else noting_input(x):
                 y_pred = self.infer(x)
-            if not (self._outputs_checked or isinstance(self.module_, MultilayerPerceptron)):
+            if not checked:
                 check_outputs(y_pred, len(x), self._n_units, self._of_net("criterion"))
                 self._outputs_checked = True
             y_pred = each_output(lambda t: t.to(getattr(torch, self.dtype_)), y_pred)

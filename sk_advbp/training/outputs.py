@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
@@ -23,6 +24,7 @@ __all__ = [
     "first_output",
     "has_lazy_parts",
     "log_of_probabilities",
+    "noting_input",
     "settle_sizes",
 ]
 
@@ -82,6 +84,16 @@ def log_of_probabilities(output: Tensor) -> Tensor:
     if (output <= 0).all():
         return output
     return torch.log(output + torch.finfo(output.dtype).eps)
+
+
+@contextmanager
+def noting_input(x: Tensor) -> Iterator[None]:
+    """Add to what a module raises what it was given."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"The module was given a mini-batch of shape {tuple(x.shape)}, {x.dtype}.")
+        raise
 
 
 def has_lazy_parts(module: nn.Module) -> bool:

@@ -308,6 +308,17 @@ def test_a_module_of_the_wrong_shape():
         regressor(module=module).fit(X, Y)
 
 
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+def test_a_module_for_other_columns(epsilon):
+    """What torch says of it comes with what the module was given."""
+    net = regressor(module=nn.Linear(7, 1), epsilon=epsilon)
+    with pytest.raises(RuntimeError, match="cannot be multiplied") as raised:
+        net.fit(X, Y)
+    assert raised.value.__notes__ == [
+        "The module was given a mini-batch of shape (32, 10), torch.float32."
+    ]
+
+
 def test_init_clone_pickle_and_search():
     net = regressor(optimizer__weight_decay=0.1)
     assert vars(net).keys() == net.get_params(deep=False).keys()
