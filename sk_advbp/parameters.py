@@ -76,7 +76,7 @@ def python_number(value: T) -> T:
 
 def check_device(device: str | torch.device) -> str:
     """Return the device string that `device` stands for; ``"auto"`` is CUDA where there is one."""
-    if device == "auto":
+    if isinstance(device, str) and device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         resolved = torch.device(device)

@@ -71,7 +71,10 @@ def test_what_becomes_of_the_columns(written):
     assert list(columns.columns[unit > 0]) == ["numbers__alcohol, %", "numbers__magnesium"]
     np.testing.assert_allclose(columns.loc[:, unit > 0].std(ddof=0), 1)
     one_hot = columns.filter(like="categories__")
-    assert set(one_hot) == {f"categories__colour_{c}" for c in ("dark", "red", "light", "nan")}
+    missing = set(one_hot) - {f"categories__colour_{c}" for c in ("dark", "red", "light")}
+    # By the version of pandas.
+    assert missing in ({"categories__colour_nan"}, {"categories__colour_None"})
+    assert one_hot.shape[1] == 4
     assert (one_hot.sum(axis=1) == 1).all()
     assert columns["flags__flag"].nunique() == columns["flags__strong"].nunique() == 2
 
