@@ -89,6 +89,15 @@ def test_every_method_chooses_then_learns_all_seeds(tiny):
     assert not list(trials.NETS.iterdir())
 
 
+def test_tests_the_methods_that_are_named(tiny):
+    given = reproduce.options(["--methods", PLAIN])
+    table = reproduce.Table("mnist", EXPERIMENT, tiny, methods=given.methods)
+    assert table.final_methods("relu") == [PLAIN]
+    assert reproduce.Table("mnist", EXPERIMENT, tiny).final_methods("relu") == list(METHODS)
+    with pytest.raises(SystemExit):
+        reproduce.options(["--methods", "plane"])
+
+
 def test_goes_on_where_it_stopped(tiny):
     run(tiny)
     files = sorted(tiny.rglob("*.json"))
