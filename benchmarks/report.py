@@ -17,7 +17,7 @@ from benchmarks.harness import markdown, mean_in_words, table, targets_table
 from benchmarks.passport import RESULTS, ROOT
 from benchmarks.reproduction.experiments import ADVERSARIAL, DECAY, DROPOUT, PLAIN
 from benchmarks.reproduction.findings import Findings, over_seeds
-from benchmarks.reproduction.sentences import COLUMNS, final_in_short, seeds_in_words
+from benchmarks.reproduction.sentences import COLUMNS, final_in_short, like_dropout, seeds_in_words
 from benchmarks.reproduction.tables import headline_rows
 from benchmarks.tables.summary import MODELS, changes_rows, mean_ranks, means, summary_rows
 from benchmarks.uncertainty import regression
@@ -180,7 +180,8 @@ def cifar_in_short(findings):
                 f"On CIFAR-10, by fully connected nets on {columns}, the test error is {plain} % "
                 f"with plain back-propagation, {decay} % with weight decay, {dropout} % with "
                 f"dropout and {adversarial} % with adversarial back-propagation "
-                f"({seeds_in_words(runs[PLAIN])})."
+                f"({seeds_in_words(runs[PLAIN])}): the claim of an effect like dropout’s "
+                f"{like_dropout(runs)}."
             )
     return " ".join(sentences)
 

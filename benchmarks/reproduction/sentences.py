@@ -250,6 +250,14 @@ def change_in_words(gained):
     return ("+" if mean(change) > 0 else "") + mean_in_words(change)
 
 
+def like_dropout(runs):
+    """Return what becomes of the claim of an effect like dropout's, by the gains in test error."""
+    ours, theirs = (mean(gains(runs[method], runs[PLAIN])) for method in (ADVERSARIAL, DROPOUT))
+    if theirs <= 0:
+        return "is not judged, since dropout gains nothing"
+    return verdict(0.5 <= ours / theirs <= 2, runs[PLAIN])
+
+
 def cifar_sentences(findings, experiment):
     """Return what the runs say of the likeness to dropout on CIFAR-10."""
     methods = EXPERIMENTS[experiment].methods.keys() - {BOTH}
@@ -258,19 +266,13 @@ def cifar_sentences(findings, experiment):
     if not plain:
         return []
     gained = {method: gains(of, plain) for method, of in runs.items() if method != PLAIN}
-    ours, theirs = mean(gained[ADVERSARIAL]), mean(gained[DROPOUT])
     changes = (f"{change_in_words(gain)} points with {IN_WORDS[m]}" for m, gain in gained.items())
     gaps = (f"{over_seeds(of, gap)} points with {IN_WORDS[m]}" for m, of in runs.items())
-    claim = (
-        f"The claim {verdict(0.5 <= ours / theirs <= 2, plain)}, if similar means a gain in test "
-        "error from half to twice that of dropout."
-        if theirs > 0
-        else "The claim is not judged: dropout gains nothing in test error."
-    )
     sentences = [
         f"On {COLUMNS[experiment]} plain back-propagation, without weight decay, has a test error "
         f"of {over_seeds(plain)} % ({seeds_in_words(plain)}). It changes by {', '.join(changes)}.",
-        claim,
+        f"The claim {like_dropout(runs)}, if similar means a gain in test error from half to twice "
+        "that of dropout.",
         f"The test error is above the training error by {', '.join(gaps)}.",
     ]
     dropout, both = findings.pairs(experiment, "relu", (DROPOUT, BOTH)).values()

@@ -210,7 +210,7 @@ def test_says_where_dropout_gains_nothing(tmp_path):
     errors |= {("cifar zca", "relu", m): [41, 42] for m in (DROPOUT, ADVERSARIAL)}
     gains, claim, _ = sentences.cifar_sentences(made(tmp_path, errors), "cifar zca")
     assert "whitened columns" in gains and "+1.00 ± 0.00 points with dropout" in gains
-    assert claim == "The claim is not judged: dropout gains nothing in test error."
+    assert claim.startswith("The claim is not judged, since dropout gains nothing, if similar")
 
 
 def test_sentence_on_whitened_columns(tmp_path):
