@@ -40,7 +40,7 @@ class Tried(NamedTuple):
     error : float
         The mean over seeds, in percent.
     changes : str
-        What differs from `START`, in words.
+        What differs from where its search starts, in words.
     figures : list of dict
     """
 

@@ -158,7 +158,6 @@ IN_WORDS = {
     DROPOUT: "dropout",
     ADVERSARIAL: "adversarial back-propagation",
     SIGNS: "random signs",
-    BOTH: "adversarial back-propagation and dropout",
 }
 COLUMNS = {"cifar": "standardised colours", "cifar zca": "whitened columns"}
 
@@ -260,8 +259,8 @@ def like_dropout(runs):
 
 def cifar_sentences(findings, experiment):
     """Return what the runs say of the likeness to dropout on CIFAR-10."""
-    methods = EXPERIMENTS[experiment].methods.keys() - {BOTH}
-    runs = findings.pairs(experiment, "relu", [m for m in IN_WORDS if m in methods])
+    methods = [method for method in EXPERIMENTS[experiment].methods if method != BOTH]
+    runs = findings.pairs(experiment, "relu", methods)
     plain = runs[PLAIN]
     if not plain:
         return []
@@ -286,7 +285,7 @@ def cifar_sentences(findings, experiment):
 
 def inputs_sentences(findings):
     """Return what the candidates on CIFAR-10 say of whitened columns."""
-    whitened, standardised = (findings.lowest_of_choice(name, "relu") for name in reversed(COLUMNS))
+    standardised, whitened = (findings.lowest_of_choice(name, "relu") for name in COLUMNS)
     pairs = {m: (whitened[m], standardised[m]) for m in whitened if m in standardised}
     if not pairs:
         return []
